@@ -1,0 +1,78 @@
+# `make help` lists the targets. Everything that is built stands below .venv, .venv-triton and $(SENSORIUM_HOME).
+
+PYTHON ?= python3.11
+export SENSORIUM_HOME ?= $(CURDIR)/.sensorium
+VENV := .venv
+BIN := $(VENV)/bin
+# A bounded number of threads for every process we start: the machine's two cores are shared by all of them.
+export TOKENIZERS_PARALLELISM ?= false
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types tests env env-test triton catalogue models train evaluate bench proto up down clean
+
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: env triton catalogue models ## everything, from nothing to a search page on 127.0.0.1:8080 (CHECK=1: search, then exit)
+	@$(BIN)/python -m cli.demo $(if $(CHECK),--check)
+
+test: env-test triton models lint types tests ## everything its tests need, then lint, types and all tests
+
+lint: env-test ## ruff: style, imports, common faults
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: env-test ## mypy, strict
+	$(BIN)/mypy
+
+tests: env-test ## the tests alone (TESTS=tests/unit for a part of them)
+	$(BIN)/pytest $(TESTS)
+
+env: $(VENV)/.stamp-run ## the project's environment
+env-test: $(VENV)/.stamp-test ## the same with what the tests need
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "needs Python 3.11: apt-get install python3.11 python3.11-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "needs venv: apt-get install python3.11-venv"; exit 1; }
+
+$(VENV)/.stamp-run: pyproject.toml constraints.txt | $(BIN)/python
+	@$(BIN)/python scripts/pip_progress.py "python environment" 95 $(SENSORIUM_HOME)/run/pip-run.log \
+	    $(BIN)/pip install --disable-pip-version-check -e '.[export]' -c constraints.txt
+	@touch $@
+
+$(VENV)/.stamp-test: $(VENV)/.stamp-run
+	@$(BIN)/python scripts/pip_progress.py "test environment" 120 $(SENSORIUM_HOME)/run/pip-test.log \
+	    $(BIN)/pip install --disable-pip-version-check -e '.[export,evaluation,milvus-server,test]' -c constraints.txt
+	@touch $@
+
+triton: env ## the Triton server and the environment of its Python steps
+	@$(BIN)/python -m serving install
+
+catalogue: env ## the stamps (Debian package), or the generated catalogue where they cannot be had
+	@$(BIN)/python -m cli.catalogue
+
+models: env catalogue ## checkpoints -> ONNX -> INT8 -> gates -> model_repository/
+	@$(BIN)/python -m export --profile lite
+
+up: env ## start Triton, Milvus and the orchestrator in the background
+	@$(BIN)/sensorium up
+
+down: ## stop what `up` started
+	@$(BIN)/sensorium down
+
+train: env-test catalogue ## learn the adapters and calibration again (training/checkpoints/)
+	@$(BIN)/python -m training --profile lite
+
+evaluate: env-test triton models ## relevance on the stamps through the public API -> reports/evaluation.json
+	@$(BIN)/python -m cli.measure relevance
+
+bench: env-test triton models ## speed of encoders, Triton and whole searches -> reports/bench.json
+	@$(BIN)/python -m cli.measure speed
+
+proto: env-test ## generate sensorium/v1 from proto/
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. proto/sensorium/v1/sensorium.proto
+
+clean: down ## remove environments, builds and all state
+	rm -rf $(VENV) .venv-triton $(SENSORIUM_HOME) reports build *.egg-info
+	find model_repository -path '*/[0-9]*/*' \( -name '*.onnx' -o -name '*.ort' -o -name 'manifest.json' -o -name 'tokenizer.*' \) -delete
+	rm -f model_repository/embedding.json

@@ -1,0 +1,20 @@
+"""Marks every test by its folder and loads the shared fixtures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["fixtures_triton", "fixtures_milvus", "fixtures_system"]
+
+FOLDERS = ("unit", "contract", "integration", "e2e")
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
+        if folder not in FOLDERS:
+            raise pytest.UsageError(f"{item.path} stands in none of {FOLDERS}")
+        item.add_marker(folder)
