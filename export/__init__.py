@@ -1,0 +1,5 @@
+"""Checkpoints to ONNX to INT8 to the model repository, each step measured. Run ``python -m export --help``."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -1,0 +1,130 @@
+"""EfficientNet-Lite2 in torch, written after Tan & Le, "EfficientNet" (arXiv:1905.11946) and the Lite variant's
+notes (tensorflow/tpu, models/official/efficientnet/lite): no squeeze-and-excitation, ReLU6 for swish, stem and
+head not scaled. Attribute names follow the published checkpoint, so that it loads with every key matched.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812  (torch's own convention)
+
+from export.errors import WeightsError
+
+__all__ = ["CLASSES", "FEATURES", "PIXELS", "EfficientNetLite2", "load_efficientnet"]
+
+PIXELS = 260
+FEATURES = 1280
+CLASSES = 1000
+
+_WIDTH, _DEPTH = 1.1, 1.2
+# (repeats, kernel, stride, expansion, output channels) of the seven stages before scaling
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+_STEM = 32
+
+
+def _channels(count: int) -> int:
+    """Scaled width, rounded to a multiple of 8 but never by more than 10 % down (section 5 of the paper)."""
+    wide = count * _WIDTH
+    rounded = max(8, int(wide + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * wide else rounded
+
+
+class _SameConv(nn.Conv2d):
+    """Convolution with TensorFlow's SAME padding for a known input side: the odd pixel goes right and below."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int, side: int) -> None:
+        super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
+        total = max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
+        self._pad = (total // 2, total - total // 2) * 2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, C, side, side] -> [B, C', ceil(side / stride), ceil(side / stride)]."""
+        return super().forward(F.pad(x, self._pad) if any(self._pad) else x)
+
+
+class _Block(nn.Module):
+    """Inverted residual: expand 1x1, depthwise, project 1x1 (Sandler et al., arXiv:1801.04381)."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int, side: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        self._expands = expansion != 1
+        if self._expands:
+            self._expand_conv = _SameConv(inputs, hidden, 1, 1, 1, side)
+            self._bn0 = _norm(hidden)
+        self._depthwise_conv = _SameConv(hidden, hidden, kernel, stride, hidden, side)
+        self._bn1 = _norm(hidden)
+        self._project_conv = _SameConv(hidden, outputs, 1, 1, 1, math.ceil(side / stride))
+        self._bn2 = _norm(outputs)
+        self._adds = stride == 1 and inputs == outputs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, C, side, side] -> [B, C', side', side']."""
+        y = F.relu6(self._bn0(self._expand_conv(x))) if self._expands else x
+        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y = self._bn2(self._project_conv(y))
+        return x + y if self._adds else y
+
+
+class EfficientNetLite2(nn.Module):
+    """Classifier of 260 x 260 pictures; see :meth:`forward`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        side = PIXELS
+        self._conv_stem = _SameConv(3, _STEM, 3, 2, 1, side)
+        self._bn0 = _norm(_STEM)
+        side = math.ceil(side / 2)
+        blocks: list[_Block] = []
+        inputs = _STEM
+        for stage, (repeats, kernel, stride, expansion, width) in enumerate(_STAGES):
+            # "fixed stem and head": the first and the last stage keep their depth
+            fixed = stage in (0, len(_STAGES) - 1)
+            outputs = _channels(width)
+            for repeat in range(repeats if fixed else math.ceil(repeats * _DEPTH)):
+                step = stride if repeat == 0 else 1
+                blocks.append(_Block(inputs, outputs, kernel, step, expansion, side))
+                inputs, side = outputs, math.ceil(side / step)
+        self._blocks = nn.ModuleList(blocks)
+        self._conv_head = _SameConv(inputs, FEATURES, 1, 1, 1, side)
+        self._bn1 = _norm(FEATURES)
+        self._fc = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """FP32 [B, 3, 260, 260], each value (pixel - 127) / 128 -> features [B, 1280], logits [B, 1000]."""
+        x = F.relu6(self._bn0(self._conv_stem(x)))
+        for block in self._blocks:
+            x = block(x)
+        features = F.relu6(self._bn1(self._conv_head(x))).mean(dim=(2, 3))
+        return features, self._fc(features)
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+
+
+def load_efficientnet(path: Path) -> EfficientNetLite2:
+    """The ImageNet checkpoint at ``path`` in evaluation mode.
+
+    Raises:
+        WeightsError: a key is missing, left over or of another shape.
+    """
+    model = EfficientNetLite2()
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise WeightsError(f"{path.name}: {error}") from error
+    return model.eval()
