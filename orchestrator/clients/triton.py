@@ -1,0 +1,200 @@
+"""Triton over gRPC (KServe v2): the public models of ``model_repository``, as the contracts of the project
+name them.
+
+It drives the stubs that tritonclient generates on a ``grpc.aio`` channel of its own: tritonclient's ``infer``
+turns every failure into a string, loses which status it was, and copies an encoded file three times on its
+way out.
+
+Statuses are mapped by code alone::
+
+    UNAVAILABLE, RESOURCE_EXHAUSTED      -> UnavailableError          (not up, queue full)
+    DEADLINE_EXCEEDED                    -> DependencyDeadlineError
+    a decoder's refusal (JSON, any code) -> PartError
+    anything else                        -> ProtocolError
+
+A decoder's refusal is recognised by its text being the JSON object of a media error, because Triton gives
+every error of a Python model one and the same status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Final, NoReturn, Self
+
+import grpc
+import numpy as np
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from orchestrator.errors import DependencyDeadlineError, PartError, ProtocolError, UnavailableError
+from orchestrator.settings import TritonSettings
+from orchestrator.types import NATIVE_DIM, UNIFIED_DIM, Embedding, FloatArray, Modality, Transcript
+
+__all__ = ["EMBED_MODELS", "TRANSCRIBE_MODEL", "TritonClient"]
+
+EMBED_MODELS: Final[Mapping[Modality, str]] = {m: f"embed_{m.value}" for m in Modality}
+TRANSCRIBE_MODEL: Final = "transcribe_audio"
+
+_NAME: Final = "triton"
+_READY_DEADLINE_S: Final = 2.0
+_LENGTH = struct.Struct("<I")
+_UNAVAILABLE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
+
+
+class TritonClient:
+    """One channel to one server. Safe for any number of calls at once on one event loop.
+
+    Build it inside the running loop, and ``close`` it there, or use it as an async context manager.
+    """
+
+    def __init__(self, settings: TritonSettings) -> None:
+        self._channel = grpc.aio.insecure_channel(
+            settings.url,
+            options=[
+                ("grpc.max_send_message_length", settings.max_message_bytes),
+                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                # Triton is local and restarts within seconds: do not back off for two minutes.
+                ("grpc.max_reconnect_backoff_ms", 1000),
+                ("grpc.enable_http_proxy", 0),
+            ],
+        )
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the channel; calls under way are cancelled."""
+        await self._channel.close()
+
+    async def embed(self, modality: Modality, data: bytes | str, deadline_s: float) -> Embedding:
+        """The embedding of one text (``str``) or one encoded file (``bytes``).
+
+        Raises:
+            PartError: the decoder refused the content.
+            DependencyError: everything else, see the module.
+        """
+        model = EMBED_MODELS[modality]
+        native_dim = NATIVE_DIM.get(modality)
+        outputs = ("embedding",) if native_dim is None else ("embedding", "native")
+        raw = data.encode() if isinstance(data, str) else data
+        answer = await self._infer(model, {modality.value: raw}, outputs, deadline_s)
+        unified = _vector(answer, model, "embedding", UNIFIED_DIM)
+        return Embedding(
+            unified, None if native_dim is None else _vector(answer, model, "native", native_dim)
+        )
+
+    async def transcribe(self, data: bytes, phrases: Sequence[str], deadline_s: float) -> Transcript:
+        """The speech in an encoded sound. ``phrases`` are expected ones; none at all is fine.
+
+        Raises:
+            PartError: the decoder refused the content.
+            DependencyError: everything else, see the module.
+        """
+        inputs = {"audio": data}
+        if phrases:
+            inputs["phrases"] = json.dumps(list(phrases), ensure_ascii=False).encode()
+        answer = await self._infer(TRANSCRIBE_MODEL, inputs, ("text", "score"), deadline_s)
+        text, score = answer.get("text", b""), answer.get("score", b"")
+        if len(text) < _LENGTH.size or len(score) != 4:
+            raise ProtocolError(_NAME, f"{TRANSCRIBE_MODEL} answered with other shapes than its contract's")
+        heard = text[_LENGTH.size : _LENGTH.size + _LENGTH.unpack_from(text)[0]]
+        return Transcript(heard.decode(errors="replace").strip(), float(np.frombuffer(score, np.float32)[0]))
+
+    async def ready(self) -> bool:
+        """Whether every public model is ready to infer. A server that does not answer is not."""
+        names = (*EMBED_MODELS.values(), TRANSCRIBE_MODEL)
+        try:
+            answers = await asyncio.gather(
+                *(
+                    self._stub.ModelReady(service_pb2.ModelReadyRequest(name=name), timeout=_READY_DEADLINE_S)
+                    for name in names
+                )
+            )
+        except grpc.aio.AioRpcError:
+            return False
+        return all(answer.ready for answer in answers)
+
+    async def models(self) -> Mapping[str, str]:
+        """Name to version of every model that is ready; of several versions the highest.
+
+        Raises:
+            DependencyError: the server did not answer.
+        """
+        request = service_pb2.RepositoryIndexRequest(ready=True)
+        try:
+            index = await self._stub.RepositoryIndex(request, timeout=_READY_DEADLINE_S)
+        except grpc.aio.AioRpcError as error:
+            _raise(error, "the model repository")
+        versions: dict[str, str] = {}
+        for model in index.models:
+            if int(model.version or 0) >= int(versions.get(model.name, 0)):
+                versions[model.name] = model.version
+        return versions
+
+    async def _infer(
+        self, model: str, inputs: Mapping[str, bytes], outputs: Sequence[str], deadline_s: float
+    ) -> dict[str, bytes]:
+        """Raw bytes of each output. Inputs are BYTES of shape [1, 1] (the batch dimension in front)."""
+        request = service_pb2.ModelInferRequest(model_name=model)
+        for name, data in inputs.items():
+            request.inputs.add(name=name, datatype="BYTES", shape=(1, 1))
+            request.raw_input_contents.append(_LENGTH.pack(len(data)) + data)
+        for name in outputs:
+            request.outputs.add(name=name)
+        try:
+            response = await self._stub.ModelInfer(request, timeout=deadline_s)
+        except grpc.aio.AioRpcError as error:
+            _raise(error, model)
+        names = (output.name for output in response.outputs)
+        return dict(zip(names, response.raw_output_contents, strict=False))
+
+
+def _vector(answer: Mapping[str, bytes], model: str, name: str, dim: int) -> FloatArray:
+    """Output ``name`` as float32 [dim], read-only and of its own memory's lifetime."""
+    raw = answer.get(name, b"")
+    if len(raw) != dim * 4:
+        raise ProtocolError(_NAME, f"{model} gave {len(raw) // 4} values for {name}, its contract says {dim}")
+    vector: FloatArray = np.frombuffer(raw, np.float32)
+    if not np.isfinite(vector).all():
+        raise ProtocolError(_NAME, f"{model} gave values for {name} that are not finite")
+    return vector
+
+
+def _raise(error: grpc.aio.AioRpcError, what: str) -> NoReturn:
+    """Foreign errors come from one place: a call of the stub, as ``AioRpcError``."""
+    status = error.code()
+    if status is grpc.StatusCode.DEADLINE_EXCEEDED:
+        raise DependencyDeadlineError(_NAME, f"{what} did not answer in time") from error
+    if status in _UNAVAILABLE:
+        raise UnavailableError(_NAME, f"{what} cannot be reached or is overloaded") from error
+    refusal = _refusal(error.details() or "")
+    if refusal is not None:
+        raise refusal from error
+    raise ProtocolError(_NAME, f"{what} failed with {status.name}") from error
+
+
+def _refusal(details: str) -> PartError | None:
+    """The media error whose JSON object stands in an error text, if one does.
+
+    Triton puts its own words in front of a model's message, so the object may begin anywhere.
+    """
+    start = details.find("{")
+    if start < 0:
+        return None
+    try:
+        error, _ = json.JSONDecoder().raw_decode(details, start)
+    except ValueError:
+        return None
+    if not isinstance(error, dict) or not isinstance(error.get("code"), str):
+        return None
+    fields = {name: str(error.get(name) or "") for name in ("message", "kind", "limit")}
+    return PartError(error["code"], **fields)

@@ -1,0 +1,189 @@
+"""Settings of the query path: read once from ``SENSORIUM_*``, validated, frozen, passed down.
+
+Groups nest with two underscores: ``SENSORIUM_TRITON__URL=127.0.0.1:8001``. A variable with the prefix that
+names no setting fails start-up (``load_settings``); so does a value out of range.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from orchestrator.errors import ConfigurationError
+
+__all__ = [
+    "ENV_PREFIX",
+    "AdmissionSettings",
+    "ApiSettings",
+    "BudgetSettings",
+    "CacheSettings",
+    "DiversifySettings",
+    "LogSettings",
+    "MilvusSettings",
+    "RetrieveSettings",
+    "Settings",
+    "TranscribeSettings",
+    "TritonSettings",
+    "load_settings",
+]
+
+ENV_PREFIX = "SENSORIUM_"
+_NESTED = "__"
+
+_MIB = 1024 * 1024
+
+Seconds = Annotated[float, Gt(0), Le(3600)]
+Count = Annotated[int, Ge(1)]
+Port = Annotated[int, Ge(0), Le(65535)]
+"""0 lets the system choose a free one."""
+Share = Annotated[float, Ge(0), Le(1)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ApiSettings(_Group):
+    """The two faces: gRPC and REST."""
+
+    host: str = "127.0.0.1"
+    grpc_port: Port = 8081
+    http_port: Port = 8080
+    allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
+    """Host headers that REST accepts, without a port; anything else may be DNS rebinding."""
+    max_request_bytes: Count = 64 * _MIB
+    drain_s: Seconds = 10.0
+    """How long requests under way may still take once a stop was asked for."""
+
+
+class AdmissionSettings(_Group):
+    """What is let in."""
+
+    max_parts: Count = 8
+    max_results: Count = 100
+    max_offset: Count = 1000
+    max_concurrent: Count = 32
+    max_waiting: Annotated[int, Ge(0)] = 64
+
+
+class BudgetSettings(_Group):
+    """How long a request, and each stage of it, may take at most."""
+
+    request_s: Seconds = 15.0
+    classify_s: Seconds = 2.0
+    embed_s: Seconds = 10.0
+    transcribe_s: Seconds = 5.0
+    retrieve_s: Seconds = 4.0
+    diversify_s: Seconds = 1.0
+    answer_s: Seconds = 2.0
+
+
+class TritonSettings(_Group):
+    """The inference server, over gRPC (KServe v2)."""
+
+    url: str = "127.0.0.1:8001"
+    max_message_bytes: Count = 64 * _MIB
+
+
+class MilvusSettings(_Group):
+    """The vector database. Without ``uri`` it is Milvus Lite below ``home``."""
+
+    uri: str | None = None
+    parameters: Literal["lite", "standalone", "cluster"] = "lite"
+    """Which file of ``milvus/`` gives the index parameters."""
+
+
+class CacheSettings(_Group):
+    """The embedding cache in front of Triton."""
+
+    max_bytes: Annotated[int, Ge(0)] = 64 * _MIB
+    ttl_s: Seconds = 3600.0
+
+
+class RetrieveSettings(_Group):
+    """How deep each search goes; the candidates of a query are bounded by it."""
+
+    rows_per_search: Annotated[int, Ge(1), Le(1000)] = 100
+    max_query_segments: Count = 32
+    """A long query sound or video is cut into at most so many segments; what lies behind them is not
+    searched.
+    """
+
+
+class TranscribeSettings(_Group):
+    """Speech queries."""
+
+    vocabulary_size: Annotated[int, Ge(0)] = 1000
+    vocabulary_ttl_s: Seconds = 60.0
+    min_confidence: Share = 0.2
+    """Mean probability of a token below which a transcript is not searched."""
+
+
+class DiversifySettings(_Group):
+    """MMR over the first ``pool`` candidates."""
+
+    mmr_lambda: Share = 0.5
+    pool: Annotated[int, Ge(1), Le(500)] = 50
+
+
+class LogSettings(_Group):
+    """JSON lines on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(BaseSettings):
+    """Everything the orchestrator can be told. Built by ``load_settings``; tests build it directly."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter=_NESTED, frozen=True, extra="forbid", case_sensitive=False
+    )
+
+    home: Path = Path(".sensorium")
+    profile: Literal["lite"] = "lite"
+    repository_dir: Path = Path("model_repository")
+    api: ApiSettings = ApiSettings()
+    admission: AdmissionSettings = AdmissionSettings()
+    budget: BudgetSettings = BudgetSettings()
+    triton: TritonSettings = TritonSettings()
+    milvus: MilvusSettings = MilvusSettings()
+    cache: CacheSettings = CacheSettings()
+    retrieve: RetrieveSettings = RetrieveSettings()
+    transcribe: TranscribeSettings = TranscribeSettings()
+    diversify: DiversifySettings = DiversifySettings()
+    log: LogSettings = LogSettings()
+
+
+def load_settings(environ: Mapping[str, str] | None = None, *, other_groups: Iterable[str] = ()) -> Settings:
+    """Settings from the process's environment, checked for names that nothing reads.
+
+    ``environ`` is what is checked for unknown names (default ``os.environ``). ``other_groups`` are groups
+    that other rooms read ("indexing" for ``SENSORIUM_INDEXING__...``).
+
+    Raises:
+        ConfigurationError: an unknown setting, or a value that does not fit; the message names the variable.
+    """
+    environ = os.environ if environ is None else environ
+    known = {name.upper() for name in Settings.model_fields}
+    others = {name.upper() for name in other_groups}
+    for variable in environ:
+        if not variable.upper().startswith(ENV_PREFIX):
+            continue
+        name = variable.upper().removeprefix(ENV_PREFIX).split(_NESTED, 1)[0]
+        if name not in known and name not in others:
+            raise ConfigurationError(f"unknown setting {variable}")
+    try:
+        return Settings()
+    except ValidationError as error:
+        # Pydantic's own text repeats the value, which may be a secret: only places and reasons go out.
+        problems = "; ".join(
+            f"{ENV_PREFIX}{_NESTED.join(str(step).upper() for step in e['loc'])}: {e['msg']}"
+            for e in error.errors()
+        )
+        raise ConfigurationError(f"settings do not fit: {problems}") from error

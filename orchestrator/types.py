@@ -1,0 +1,402 @@
+"""The vocabulary of the query path: plain frozen values and the protocols of what lies outside.
+
+Nothing here imports anything of ours but ``media.Modality``. Vectors are ``float32`` NumPy arrays.
+
+Protocols (``Encoder``, ``VectorStore``, ``ItemStore``, ``CatalogueWriter``) are what the pipeline and the
+servers ask of Triton, Milvus, the item store and the indexer. The real clients and the shipped fakes satisfy
+the same ones; ``tests/contract`` compares their signatures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from media import Modality
+
+__all__ = [
+    "NATIVE_DIM",
+    "UNIFIED_DIM",
+    "Candidate",
+    "CatalogueItem",
+    "CatalogueWriter",
+    "Embedding",
+    "Encoder",
+    "FloatArray",
+    "Hit",
+    "ItemDraft",
+    "ItemStore",
+    "MediaInfo",
+    "Modality",
+    "Moment",
+    "Outcome",
+    "PartInfo",
+    "QueryPart",
+    "Row",
+    "RowHit",
+    "SearchQuery",
+    "SearchResult",
+    "Signal",
+    "SignalSpace",
+    "Space",
+    "StageTime",
+    "Transcript",
+    "UpsertOutcome",
+    "VectorStore",
+    "row_key",
+]
+
+FloatArray: TypeAlias = NDArray[np.float32]
+
+UNIFIED_DIM = 1024
+NATIVE_DIM: Mapping[Modality, int] = {Modality.AUDIO: 512, Modality.VIDEO: 2048}
+
+Space = Literal["unified", "audio", "video"]
+"""A vector space: one Milvus collection each."""
+
+SignalSpace = Literal["unified", "audio", "video", "transcript"]
+"""Where a signal comes from: a vector space, or the unified space reached through a transcript."""
+
+
+# ---- embeddings ----
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """What one encoder gives for one piece of content.
+
+    ``unified`` [1024] of unit norm, ``native`` [512] or [2048].
+    """
+
+    unified: FloatArray
+    native: FloatArray | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held by the vectors, in bytes."""
+        return self.unified.nbytes + (0 if self.native is None else self.native.nbytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What a speech recogniser heard. ``score`` is the mean natural-log probability of a token, at most 0."""
+
+    text: str
+    score: float
+
+
+# ---- rows of the vector store ----
+
+
+def row_key(item_id: str, modality: Modality, media_index: int, segment: int) -> str:
+    """The primary key of a row, the same in every collection that holds it."""
+    return f"{item_id}/{modality.value}/{media_index}/{segment}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One entity per (item, modality, media, segment). Times are seconds from the start of the media."""
+
+    item_id: str
+    modality: Modality
+    media_index: int
+    segment: int
+    start_s: float
+    end_s: float
+    embedding: Embedding
+    embedding_version: str
+    price: float | None
+    available: bool
+    category: str
+    tags: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """See ``row_key``."""
+        return row_key(self.item_id, self.modality, self.media_index, self.segment)
+
+
+@dataclass(frozen=True, slots=True)
+class RowHit:
+    """A row found by a search. ``similarity`` is a cosine, or 1 / (1 + distance) in an L2 space."""
+
+    item_id: str
+    modality: Modality
+    media_index: int
+    segment: int
+    start_s: float
+    end_s: float
+    similarity: float
+
+    @property
+    def key(self) -> str:
+        """See ``row_key``."""
+        return row_key(self.item_id, self.modality, self.media_index, self.segment)
+
+
+# ---- the query and its answer ----
+
+
+@dataclass(frozen=True, slots=True)
+class QueryPart:
+    """One part of a query as it came in. A negative ``weight`` pushes away."""
+
+    content: str | bytes
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """A validated request. ``expression`` is a compiled filter (see ``filters.py``), "" for none."""
+
+    parts: tuple[QueryPart, ...]
+    expression: str = ""
+    targets: tuple[Modality, ...] = tuple(Modality)
+    limit: int = 10
+    offset: int = 0
+    min_score: float = 0.0
+    mmr_lambda: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One reason why an item was found: part ``part`` of the query against one of its rows.
+
+    ``similarity`` is raw, ``score`` calibrated to 0..1, ``weight`` what it counted for in the fusion
+    (signed).
+    """
+
+    part: int
+    query_modality: Modality
+    item_modality: Modality
+    space: SignalSpace
+    similarity: float
+    score: float
+    weight: float
+    row: RowHit
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An item with its fused score (0..1) and every signal behind it, the strongest first."""
+
+    item_id: str
+    score: float
+    signals: tuple[Signal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The best matching stretch of a sound or a video, in seconds."""
+
+    modality: Modality
+    media_index: int
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StageTime:
+    """Wall time of a stage.
+
+    A name with a slash ("embed/triton") is the share of it spent waiting for that server.
+    """
+
+    stage: str
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class PartInfo:
+    """What a part was taken for."""
+
+    modality: Modality
+    format: str
+    transcript: str = ""
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer."""
+
+    item: CatalogueItem
+    score: float
+    signals: tuple[Signal, ...]
+    moment: Moment | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The answer to a query.
+
+    ``degraded`` holds "stage: reason" for every stage that failed or was cut short.
+    """
+
+    hits: tuple[Hit, ...]
+    candidates: int
+    parts: tuple[PartInfo, ...]
+    stages: tuple[StageTime, ...]
+    total_ms: float
+    degraded: tuple[str, ...]
+    embedding_version: str
+
+
+# ---- the catalogue ----
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    """A stored media file: its kind as found from the content, its hash, and its length (0 for a still)."""
+
+    modality: Modality
+    format: str
+    sha256: str
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueItem:
+    """An item as stored. ``price`` is in the catalogue's currency."""
+
+    id: str
+    title: str = ""
+    description: str = ""
+    category: str = ""
+    tags: tuple[str, ...] = ()
+    price: float | None = None
+    available: bool = True
+    media: tuple[MediaInfo, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDraft:
+    """An item as sent in: fields as received, not yet validated, with the bytes of its media."""
+
+    id: str
+    title: str = ""
+    description: str = ""
+    category: str = ""
+    tags: tuple[str, ...] = ()
+    price: float | None = None
+    available: bool = True
+    media: tuple[bytes, ...] = ()
+
+
+class Outcome(StrEnum):
+    """What became of an upserted item."""
+
+    INDEXED = "indexed"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class UpsertOutcome:
+    """``error`` is set if and only if the item was refused; its ``part`` is the media at fault."""
+
+    id: str
+    outcome: Outcome
+    rows: int = 0
+    error: Exception | None = field(default=None, compare=False)
+
+
+# ---- what lies outside ----
+
+
+class Encoder(Protocol):
+    """Content to vectors and speech to text (Triton). Every call ends within ``deadline_s`` seconds or
+    raises.
+
+    Raises ``errors.PartError`` for content that a decoder refused, ``errors.DependencyError`` otherwise.
+    """
+
+    async def embed(self, modality: Modality, data: bytes | str, deadline_s: float) -> Embedding:
+        """The embedding of one text or one encoded file."""
+        ...
+
+    async def transcribe(self, data: bytes, phrases: Sequence[str], deadline_s: float) -> Transcript:
+        """The speech in an encoded sound; ``phrases`` are expected ones and help the decoder."""
+        ...
+
+    async def ready(self) -> bool:
+        """Whether every model this client needs is ready."""
+        ...
+
+    async def models(self) -> Mapping[str, str]:
+        """Model name to the version served."""
+        ...
+
+
+class VectorStore(Protocol):
+    """Rows by similarity (Milvus). Deleted rows and rows of another embedding version are never returned."""
+
+    async def search(
+        self,
+        space: Space,
+        modality: Modality,
+        vectors: FloatArray,
+        limit: int,
+        expression: str,
+        embedding_version: str,
+        deadline_s: float,
+    ) -> list[list[RowHit]]:
+        """For each of ``vectors`` [n, dim] its ``limit`` best rows of ``modality`` that satisfy
+        ``expression``.
+        """
+        ...
+
+    async def vectors(
+        self, keys: Sequence[str], embedding_version: str, deadline_s: float
+    ) -> Mapping[str, FloatArray]:
+        """Unified vectors [1024] of that version by row key; a key that is not there is left out."""
+        ...
+
+    async def ready(self) -> bool:
+        """Whether the collections answer."""
+        ...
+
+    async def counts(self) -> Mapping[Modality, int]:
+        """Searchable rows per modality."""
+        ...
+
+
+class ItemStore(Protocol):
+    """Items by id. Calls are short; implementations that block run them off the event loop."""
+
+    async def get_many(self, ids: Sequence[str]) -> Mapping[str, CatalogueItem]:
+        """The stored items among ``ids``."""
+        ...
+
+    async def vocabulary(self, limit: int) -> Sequence[str]:
+        """Phrases of the catalogue (titles, tags), the most useful first, for speech recognition."""
+        ...
+
+    async def count(self) -> int:
+        """Number of stored items."""
+        ...
+
+    def blob_path(self, sha256: str) -> Path:
+        """Where the bytes of a media file are, whether or not they exist."""
+        ...
+
+
+class CatalogueWriter(Protocol):
+    """Puts items into the catalogue and takes them out (``indexing.Indexer``)."""
+
+    def upsert_many(self, items: AsyncIterable[ItemDraft]) -> AsyncIterator[UpsertOutcome]:
+        """One outcome per item, in the order given, each once it is stored and searchable.
+
+        It takes from ``items`` only as many as it works on at a time, so that a sender feels back-pressure.
+        """
+        ...
+
+    async def delete(self, ids: Sequence[str]) -> tuple[int, int]:
+        """Numbers of items deleted and of ids that were unknown."""
+        ...
