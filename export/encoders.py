@@ -50,14 +50,17 @@ class TextEncoder(nn.Module):
         Returns:
             FP32 [B, 384], not normalised.
         """
-        length = input_ids.shape[1]
-        ids, mask = input_ids, attention_mask
-        if length > WINDOW:
-            ids, mask = ids.reshape(-1, WINDOW), mask.reshape(-1, WINDOW)
+        rows, length = input_ids.shape
+        windows = (length + WINDOW - 1) // WINDOW
+        ids = input_ids.reshape(rows * windows, -1)
+        mask = attention_mask.reshape(rows * windows, -1)
         bias = (1.0 - mask[:, None, None, :].float()) * _MASKED
-        hidden = self.bert.embeddings(input_ids=ids)
+        table = self.bert.embeddings
+        # position and segment are known, so the graph needs no gathers for them
+        fixed = table.position_embeddings.weight[: ids.shape[1]] + table.token_type_embeddings.weight[0]
+        hidden = table.LayerNorm(table.word_embeddings(ids) + fixed)
         hidden = self.bert.encoder(hidden, attention_mask=bias).last_hidden_state
-        return _masked_mean(hidden.reshape(input_ids.shape[0], length, -1), attention_mask)
+        return _masked_mean(hidden.reshape(rows, length, -1), attention_mask)
 
 
 class ImageEncoder(nn.Module):
