@@ -15,6 +15,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from media.limits import ENV_PREFIX as MEDIA_PREFIX
 from orchestrator.errors import ConfigurationError
 
 __all__ = [
@@ -166,6 +167,8 @@ def load_settings(environ: Mapping[str, str] | None = None, *, other_groups: Ite
     ``environ`` is what is checked for unknown names (default ``os.environ``). ``other_groups`` are groups
     that other rooms read ("indexing" for ``SENSORIUM_INDEXING__...``).
 
+    ``SENSORIUM_MEDIA_*`` are ``media.Limits``, which ``media`` itself reads and checks.
+
     Raises:
         ConfigurationError: an unknown setting, or a value that does not fit; the message names the variable.
     """
@@ -173,7 +176,7 @@ def load_settings(environ: Mapping[str, str] | None = None, *, other_groups: Ite
     known = {name.upper() for name in Settings.model_fields}
     others = {name.upper() for name in other_groups}
     for variable in environ:
-        if not variable.upper().startswith(ENV_PREFIX):
+        if not variable.upper().startswith(ENV_PREFIX) or variable.upper().startswith(MEDIA_PREFIX):
             continue
         name = variable.upper().removeprefix(ENV_PREFIX).split(_NESTED, 1)[0]
         if name not in known and name not in others:

@@ -196,5 +196,5 @@ def _refusal(details: str) -> PartError | None:
         return None
     if not isinstance(error, dict) or not isinstance(error.get("code"), str):
         return None
-    fields = {name: str(error.get(name) or "") for name in ("message", "kind", "limit")}
-    return PartError(error["code"], **fields)
+    message, kind, limit = (str(error.get(name) or "") for name in ("message", "kind", "limit"))
+    return PartError(error["code"], message, kind=kind, limit=limit)
