@@ -23,7 +23,9 @@ __all__ = ["Client", "ClientError", "NotRunningError", "RefusedError"]
 ERROR_KEY = "sensorium-error-bin"
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 # A stub that is gone is found out at once; one that only starts is waited for elsewhere (cli.stack).
-RETRIES = json.dumps({"methodConfig": [{"name": [{"service": "sensorium.v1.Sensorium"}], "waitForReady": False}]})
+FAIL_FAST = json.dumps(
+    {"methodConfig": [{"name": [{"service": "sensorium.v1.Sensorium"}], "waitForReady": False}]}
+)
 
 
 class ClientError(Exception):
@@ -54,7 +56,7 @@ class Client:
             options=[
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.service_config", RETRIES),
+                ("grpc.service_config", FAIL_FAST),
             ],
         )
         self._stub = rpc.SensoriumStub(self._channel)

@@ -1,0 +1,135 @@
+"""Background processes that outlive the command which started them, each known by a record file.
+
+A record is `run/<name>.json` with the process id and its creation time, so that a reused id is never taken
+for ours.
+
+Error tree:
+
+    ProcessError           a process could not be started or stopped; the message names it and its log
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+__all__ = ["ProcessError", "Record", "exclusive", "last_lines", "python", "read_record", "start", "stop"]
+
+
+class ProcessError(Exception):
+    """A process could not be started or stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One started process. `created` is its start in seconds since the epoch, as the kernel gives it."""
+
+    name: str
+    pid: int
+    created: float
+    log: str
+
+    def process(self) -> psutil.Process | None:
+        """The live process, or None when it ended (or its id belongs to another by now)."""
+        try:
+            process = psutil.Process(self.pid)
+            alive = (
+                abs(process.create_time() - self.created) < 0.01 and process.status() != psutil.STATUS_ZOMBIE
+            )
+        except psutil.NoSuchProcess:
+            return None
+        return process if alive else None
+
+
+@contextlib.contextmanager
+def exclusive(run_dir: Path) -> Iterator[None]:
+    """Held while processes are started or stopped: two commands at once would start everything twice."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ProcessError(
+                "another command is starting or stopping the system; try again in a moment"
+            ) from error
+        yield
+
+
+def start(name: str, command: Sequence[str], run_dir: Path, environ: Mapping[str, str]) -> Record:
+    """Starts `command` in a session of its own, its output appended to `run/<name>.log`.
+
+    Raises ProcessError when it cannot be executed.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    log = run_dir / f"{name}.log"
+    with log.open("ab") as out:
+        try:
+            child = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=dict(environ),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ProcessError(f"{name}: {command[0]} cannot be started: {error.strerror}") from error
+    record = Record(name, child.pid, psutil.Process(child.pid).create_time(), str(log))
+    path = run_dir / f"{name}.json"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(asdict(record)))
+    temporary.replace(path)
+    return record
+
+
+def read_record(name: str, run_dir: Path) -> Record | None:
+    """The record of a process that still runs, else None."""
+    try:
+        record = Record(**json.loads((run_dir / f"{name}.json").read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+    return record if record.process() else None
+
+
+def stop(name: str, run_dir: Path, timeout_s: float) -> bool:
+    """SIGTERM, then after `timeout_s` SIGKILL to it and all its descendants. False if it did not run."""
+    record = read_record(name, run_dir)
+    process = record.process() if record else None
+    stopped = process is not None
+    if process is not None:
+        family = [process, *process.children(recursive=True)]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGTERM)
+        psutil.wait_procs([process], timeout=timeout_s)
+        _, alive = psutil.wait_procs(family, timeout=1.0)
+        for left in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                left.kill()
+        _, alive = psutil.wait_procs(alive, timeout=5.0)
+        if alive:
+            raise ProcessError(f"{name}: process {record.pid if record else '?'} does not end")
+    (run_dir / f"{name}.json").unlink(missing_ok=True)
+    return stopped
+
+
+def last_lines(path: str | Path, count: int = 15) -> str:
+    """The end of a log, for an error message."""
+    with contextlib.suppress(FileNotFoundError), Path(path).open("rb") as log:
+        log.seek(max(0, os.fstat(log.fileno()).st_size - 16_384))
+        return "\n".join(log.read().decode(errors="replace").splitlines()[-count:])
+    return ""
+
+
+def python(*arguments: str) -> list[str]:
+    """A command of this interpreter."""
+    return [sys.executable, "-u", *arguments]
