@@ -1,0 +1,92 @@
+"""Sound to 16 kHz mono."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from media.containers import open_container, sound_stream
+from media.errors import CorruptError, EmptyError, TooLongError, UnsupportedError
+from media.limits import Clock, Limits, check_size
+from media.types import SAMPLE_RATE_HZ, Audio, Kind
+
+__all__ = ["Resampler", "decode_audio", "decode_sound_packets"]
+
+
+class Resampler:
+    """Frames of any rate, layout and format in; mono float32 at 16 kHz out.
+
+    Channels are averaged after resampling: FFmpeg's own down-mix has other gains for whole-number and
+    floating-point formats. A stream may change its format midway (chained Ogg), so the resampler follows.
+    """
+
+    def __init__(self) -> None:
+        self._setup: tuple[object, ...] = ()
+        self._resampler: av.AudioResampler | None = None
+
+    def push(self, frame: av.AudioFrame | None) -> Iterator[npt.NDArray[np.float32]]:
+        """Blocks of samples; None drains what is left."""
+        if frame is not None:
+            setup = (frame.format.name, frame.layout.name, frame.layout.nb_channels, frame.sample_rate)
+            if setup != self._setup:
+                yield from self.push(None)
+                self._setup = setup
+                self._resampler = av.AudioResampler("fltp", frame.layout, SAMPLE_RATE_HZ)
+            frame.pts = None
+        if self._resampler is None:
+            return
+        for block in self._resampler.resample(frame):
+            yield block.to_ndarray().mean(axis=0, dtype=np.float32)
+        if frame is None:
+            self._resampler, self._setup = None, ()
+
+
+def decode_audio(data: bytes, limits: Limits, kind: Kind | None = None) -> Audio:
+    """The sound of an audio file, or the sound track of a video, as float32 [n], 16 kHz, mono.
+
+    Raises the errors of `sniff`, CorruptError, TruncatedError, TooLongError (max_audio_s), DeadlineError.
+    """
+    if kind is None:
+        from media.sniffing import sniff
+
+        kind = sniff(data, limits)
+    check_size(data, limits, kind.format)
+    clock = Clock(limits.decode_deadline_s, limit="decode_deadline_s", kind=kind.format)
+    with open_container(data, kind, limits) as container:
+        stream = sound_stream(container)
+        if stream is None:
+            raise EmptyError("there is no sound in it", kind=kind.format)
+        audio = decode_sound_packets(container.demux(stream), stream, limits.max_audio_s, clock)
+    if audio is None:
+        raise EmptyError("there is no sound in it", kind=kind.format)
+    return audio
+
+
+def decode_sound_packets(
+    packets: Iterable[av.Packet], stream: av.AudioStream, max_s: float, clock: Clock
+) -> Audio | None:
+    """Decodes `packets` of `stream`, or None when they hold no samples. To be called inside open_container."""
+    resampler = Resampler()
+    blocks: list[npt.NDArray[np.float32]] = []
+    count = 0
+    for frame in _frames(packets, stream, clock):
+        for block in resampler.push(frame):
+            blocks.append(block)
+            count += block.size
+        if count > max_s * SAMPLE_RATE_HZ:
+            raise TooLongError(kind=clock.kind, limit=f"max_audio_s={max_s:g}")
+    blocks.extend(resampler.push(None))
+    if not blocks:
+        return None
+    samples = np.nan_to_num(np.concatenate(blocks), nan=0.0, posinf=1.0, neginf=-1.0)
+    np.clip(samples, -1.0, 1.0, out=samples)
+    return Audio(samples, samples.size / SAMPLE_RATE_HZ)
+
+
+def _frames(packets: Iterable[av.Packet], stream: av.AudioStream, clock: Clock) -> Iterator[av.AudioFrame]:
+    for packet in packets:
+        clock.check()
+        yield from packet.decode()  # type: ignore[misc]

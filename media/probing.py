@@ -1,0 +1,84 @@
+"""Facts from headers, and the limits that can be held against them, before anything is decoded."""
+
+from __future__ import annotations
+
+from media.errors import EmptyError, TooLongError
+from media.limits import Clock, Limits, check_size
+from media.types import Kind, Modality, Probe
+
+__all__ = ["probe"]
+
+
+def probe(data: bytes, kind: Kind, limits: Limits) -> Probe:
+    """What the headers of `data` say; a container without a duration is demuxed, never decoded.
+
+    Raises TooLargeError, TooManyPixelsError, TooManyFramesError, TooLongError, CorruptError, TruncatedError.
+    """
+    check_size(data, limits, kind.format)
+    if kind.modality is Modality.TEXT:
+        return Probe(kind)
+    if kind.modality is Modality.IMAGE:
+        return _probe_image(data, kind, limits)
+    if kind.modality is Modality.AUDIO:
+        return _probe_audio(data, kind, limits)
+    return _probe_video(data, kind, limits)
+
+
+def _probe_image(data: bytes, kind: Kind, limits: Limits) -> Probe:
+    from media.image import image_errors, open_image
+
+    if kind.format == "svg":  # no pixels before it is rendered, at a size of our choice
+        return Probe(kind, limits.svg_render_px, limits.svg_render_px)
+    with image_errors(data, kind.format), open_image(data, kind, limits) as image:
+        return Probe(kind, image.width, image.height)
+
+
+def _probe_audio(data: bytes, kind: Kind, limits: Limits) -> Probe:
+    from media.containers import open_container, sound_stream
+
+    clock = Clock(limits.decode_deadline_s, limit="decode_deadline_s", kind=kind.format)
+    with open_container(data, kind, limits) as container:
+        stream = sound_stream(container)
+        if stream is None:
+            raise EmptyError("there is no sound in it", kind=kind.format)
+        duration_s = 0.0
+        if stream.duration is not None:
+            duration_s = float(stream.duration * stream.time_base)
+        elif container.duration is not None:
+            duration_s = container.duration / 1_000_000
+        else:
+            start_s = None
+            for packet in container.demux(stream):
+                clock.check()
+                if packet.pts is not None:
+                    start_s = packet.pts * packet.time_base if start_s is None else start_s
+                    duration_s = float((packet.pts + (packet.duration or 0)) * packet.time_base - start_s)
+                if duration_s > limits.max_audio_s:
+                    break
+    if duration_s > limits.max_audio_s:
+        raise TooLongError(kind=kind.format, limit=f"max_audio_s={limits.max_audio_s:g}")
+    return Probe(kind, duration_s=max(0.0, duration_s), has_audio=True)
+
+
+def _probe_video(data: bytes, kind: Kind, limits: Limits) -> Probe:
+    from media.containers import open_container
+    from media.video import ANIMATIONS, read_tracks
+
+    if kind.format in ANIMATIONS:
+        from media.animation import probe_animation
+
+        return probe_animation(data, kind, limits)
+    clock = Clock(limits.decode_deadline_s, limit="decode_deadline_s", kind=kind.format)
+    with open_container(data, kind, limits) as container:
+        if container.duration is not None and container.duration / 1_000_000 > limits.max_video_s:
+            raise TooLongError(kind=kind.format, limit=f"max_video_s={limits.max_video_s:g}")
+        tracks = read_tracks(container, limits, clock)
+        context = tracks.stream.codec_context
+        return Probe(
+            kind,
+            context.width,
+            context.height,
+            tracks.duration_s,
+            len(tracks.packets),
+            tracks.sound is not None,
+        )
