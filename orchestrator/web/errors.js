@@ -1,0 +1,21 @@
+// How a typed error reads beside the thing that is wrong.
+
+import { h } from "./dom.js";
+import { formatLimit, MODALITY_NAMES } from "./format.js";
+
+/** The message, then what was found and which limit was passed. */
+export function errorNodes(error) {
+  const details = [];
+  if (error.kind) details.push(`Found: ${MODALITY_NAMES[error.kind] ?? error.kind}`);
+  if (error.limit) details.push(`Limit: ${formatLimit(error.limit)}`);
+  return [
+    h("span", { class: "error-message" }, error.message),
+    details.length > 0 && h("span", { class: "error-details" }, details.join(" · ")),
+  ].filter(Boolean);
+}
+
+/** Show an error in its place, or take it away with null. */
+export function setError(slot, error) {
+  slot.replaceChildren(...(error ? errorNodes(error) : []));
+  slot.hidden = !error;
+}
