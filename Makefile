@@ -49,7 +49,7 @@ triton: env ## the Triton server and the environment of its Python steps
 	@$(BIN)/python -m serving install
 
 catalogue: env ## the stamps (Debian package), or the generated catalogue where they cannot be had
-	@$(BIN)/python -m cli.catalogue
+	@$(BIN)/python -m cli.catalogues
 
 models: env catalogue ## checkpoints -> ONNX -> INT8 -> gates -> model_repository/
 	@$(BIN)/python -m export --profile lite

@@ -1,0 +1,101 @@
+"""gRPC load by h2load (Debian's nghttp2-client): a client in C, because a Python one takes a good part of two
+cores and would measure itself.
+
+Error tree:
+
+    LoadError              h2load is missing or failed, or answers were not what a success looks like
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import struct
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf.message import Message
+
+__all__ = ["LoadError", "Sample", "run_load"]
+
+
+class LoadError(Exception):
+    """The load could not be run, or not every answer was a success."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One bounded burst of one request at one concurrency. Latencies in milliseconds."""
+
+    concurrency: int
+    requests: int
+    per_second: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+def run_load(target: str, method: str, message: Message, concurrency: int, seconds: float) -> Sample:
+    """Sends `message` to gRPC `method` ("/package.Service/Method") of `target` for `seconds`, `concurrency`
+    requests in flight, after a warm-up of a fifth of it.
+
+    Raises LoadError when h2load is missing, a request failed, or no answer carried a message: a gRPC error
+    has HTTP status 200 too, but no body.
+    """
+    if shutil.which("h2load") is None:
+        raise LoadError("h2load is missing: apt-get install nghttp2-client")
+    payload = message.SerializeToString()
+    clients = min(concurrency, 4)
+    with tempfile.TemporaryDirectory() as folder:
+        body = Path(folder) / "body"
+        body.write_bytes(b"\0" + struct.pack(">I", len(payload)) + payload)
+        log = Path(folder) / "log"
+        done = subprocess.run(
+            [
+                "h2load",
+                f"--duration={seconds}",
+                f"--warm-up-time={max(1, round(seconds / 5))}",
+                f"--clients={clients}",
+                f"--max-concurrent-streams={concurrency // clients}",
+                f"--data={body}",
+                "--header=content-type: application/grpc",
+                "--header=te: trailers",
+                f"--log-file={log}",
+                f"http://{target}{method}",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=seconds * 3 + 60,
+            check=False,
+        )
+        if done.returncode:
+            raise LoadError(f"h2load failed: {done.stderr.strip()[-300:]}")
+        rows = [line.split("\t") for line in log.read_text().splitlines()]
+    check_answers(done.stdout, rows)
+    return summarise(concurrency, seconds, [int(row[2]) for row in rows])
+
+
+def check_answers(output: str, rows: Sequence[Sequence[str]]) -> None:
+    """Raises LoadError unless all answers were 200 and carried data."""
+    bad = [row for row in rows if row[1] != "200"]
+    if bad or not rows:
+        raise LoadError(f"{len(bad)} of {len(rows)} answers were no success")
+    traffic = next(line for line in output.splitlines() if line.startswith("traffic:"))
+    data_bytes = int(traffic.rsplit("(", 2)[-1].split(")")[0])
+    if data_bytes < 5 * len(rows):
+        raise LoadError(f"answers without a body ({traffic.strip()}): the server refused the request")
+
+
+def summarise(concurrency: int, seconds: float, micros: Sequence[int]) -> Sample:
+    cuts = statistics.quantiles(micros, n=100, method="inclusive") if len(micros) > 1 else [micros[0]] * 99
+    return Sample(
+        concurrency=concurrency,
+        requests=len(micros),
+        per_second=len(micros) / seconds,
+        p50_ms=cuts[49] / 1000,
+        p95_ms=cuts[94] / 1000,
+        p99_ms=cuts[98] / 1000,
+    )

@@ -1,0 +1,91 @@
+"""The four queries that are timed: a short text, a picture, 3 s of sound and a 5 s clip, from a catalogue."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile
+
+from catalogue import ManifestItem, read_manifest
+from media import Kind, Limits, Modality, decode_audio, decode_image, sniff
+
+__all__ = ["Payloads", "choose"]
+
+SOUND_S = 3.0
+CLIP_S = 5.0
+CLIP_FPS = 15
+CLIP_PX = 320
+
+
+@dataclass(frozen=True, slots=True)
+class Payloads:
+    """Queries as a user would send them: UTF-8 text and encoded files."""
+
+    text: str
+    image: bytes
+    audio: bytes
+    video: bytes
+
+    def of(self, modality: Modality) -> bytes:
+        content = {"text": self.text.encode(), "image": self.image, "audio": self.audio, "video": self.video}
+        return content[modality.value]
+
+
+def choose(manifest: Path) -> Payloads:
+    """The item with the median description, the first picture, sound and both put into one clip."""
+    items = list(read_manifest(manifest))
+    limits = Limits()
+    texts = sorted((item.description for item in items if item.description), key=len)
+    image = first(items, Modality.IMAGE, limits)
+    sound = decode_audio(first(items, Modality.AUDIO, limits), limits).samples
+    sound = np.resize(sound, int(SOUND_S * 16_000))
+    encoded = io.BytesIO()
+    soundfile.write(encoded, sound, 16_000, format="OGG", subtype="VORBIS")
+    return Payloads(
+        text=texts[len(texts) // 2],
+        image=image,
+        audio=encoded.getvalue(),
+        video=clip(decode_image(image, limits), np.resize(sound, int(CLIP_S * 16_000))),
+    )
+
+
+def first(items: Sequence[ManifestItem], modality: Modality, limits: Limits) -> bytes:
+    for item in items:
+        for path in item.paths():
+            data = path.read_bytes()
+            kind: Kind = sniff(data, limits)
+            if kind.modality is modality and kind.format != "svg":
+                return data
+    raise LookupError(f"the catalogue has no {modality.value}")
+
+
+def clip(rgb: np.ndarray, sound: np.ndarray) -> bytes:
+    """An H.264/AAC MP4 of `CLIP_S` seconds that pans over the picture, with the sound."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=CLIP_FPS)
+        stream.width = stream.height = CLIP_PX
+        stream.pix_fmt = "yuv420p"
+        track = container.add_stream("aac", rate=16_000, layout="mono")
+        picture = av.VideoFrame.from_ndarray(rgb).reformat(width=CLIP_PX * 5 // 4, height=CLIP_PX)
+        pixels = picture.to_ndarray(format="rgb24")
+        count = int(CLIP_S * CLIP_FPS)
+        for index in range(count):
+            left = (CLIP_PX // 4) * index // count
+            frame = np.ascontiguousarray(pixels[:, left : left + CLIP_PX])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        for start in range(0, len(sound) - 1024, 1024):
+            block = av.AudioFrame.from_ndarray(
+                sound[None, start : start + 1024], format="fltp", layout="mono"
+            )
+            block.sample_rate = 16_000
+            block.pts = start
+            container.mux(track.encode(block))
+        container.mux(stream.encode(None))
+        container.mux(track.encode(None))
+    return out.getvalue()

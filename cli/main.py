@@ -1,0 +1,130 @@
+"""`sensorium`: start and stop the embedded system, index a catalogue, search it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from google.protobuf import json_format
+from rich.console import Console
+
+from catalogue import CatalogueError
+from cli.client import Client, ClientError
+from cli.filters import FilterSyntaxError, parse_filters
+from cli.indexing import index_items, read_catalogue
+from cli.processes import ProcessError
+from cli.stack import Stack, StackError
+from cli.tables import hits_table, status_table
+from orchestrator.errors import ConfigurationError
+from orchestrator.settings import load_settings
+from sensorium.v1 import sensorium_pb2 as pb
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+out = Console()
+err = Console(stderr=True)
+
+Target = Annotated[
+    str | None, typer.Option("--target", help="host:port of another system's gRPC API.", show_default=False)
+]
+File = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, readable=True, show_default=False)]
+ToJson = Annotated[bool, typer.Option("--json", help="The whole answer as JSON.")]
+
+
+@app.command()
+def up() -> None:
+    """Start Triton, Milvus and the orchestrator in the background; return when all answer."""
+    with reported():
+        stack = Stack(load_settings())
+        with err.status("starting") as line:
+            status = stack.up(lambda what, elapsed_s: line.update(f"waiting for {what} ({elapsed_s:.0f} s)"))
+        out.print(status_table(status))
+        out.print(f"search page {stack.page}   gRPC {stack.target}")
+
+
+@app.command()
+def index(path: Annotated[Path, typer.Argument(exists=True)], target: Target = None) -> None:
+    """Index a JSONL manifest or a folder of media. It may be interrupted and repeated."""
+    with reported(), Client(target or Stack(load_settings()).target) as client:
+        summary = index_items(client, read_catalogue(path), err)
+        for result in summary.refused:
+            where = f" media {result.error.part}" if result.error.HasField("part") else ""
+            err.print(
+                f"refused {result.id}{where}: {result.error.code}: {result.error.message}", markup=False
+            )
+        out.print(summary.line())
+        if summary.refused:
+            raise typer.Exit(1)
+
+
+@app.command()
+def search(
+    text: Annotated[str | None, typer.Argument(show_default=False)] = None,
+    image: File = None,
+    audio: File = None,
+    video: File = None,
+    without: Annotated[
+        str | None, typer.Option("--not", help="Words for what is not wanted.", show_default=False)
+    ] = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter", help="category=a,b  tags=a,b  price=5..20  available  !...", show_default=False
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100)] = 10,
+    to_json: ToJson = False,
+    target: Target = None,
+) -> None:
+    """Search by text, an image, a sound, a video, or several of them at once."""
+    with reported():
+        parts = [pb.QueryPart(text=text)] if text is not None else []
+        # What a file is, its content says; the options only tell a reader of the command what is meant.
+        parts += [pb.QueryPart(data=file.read_bytes()) for file in (image, audio, video) if file]
+        if without is not None:
+            parts.append(pb.QueryPart(text=without, weight=-1.0))
+        if not parts:
+            raise typer.BadParameter("give a text, --image, --audio, --video or --not")
+        request = pb.SearchRequest(parts=parts, filter=parse_filters(filters or []), limit=limit)
+        with Client(target or Stack(load_settings()).target) as client:
+            response = client.search(request)
+        if to_json:
+            sys.stdout.write(json_format.MessageToJson(response) + "\n")
+        else:
+            out.print(hits_table(response, title=text or "by example"))
+
+
+@app.command()
+def status(to_json: ToJson = False, target: Target = None) -> None:
+    """What runs, with which weights, and how much is indexed."""
+    with reported(), Client(target or Stack(load_settings()).target) as client:
+        answer = client.status()
+        if to_json:
+            sys.stdout.write(json_format.MessageToJson(answer) + "\n")
+        else:
+            out.print(status_table(answer))
+
+
+@app.command()
+def down() -> None:
+    """Stop what `up` started; what is indexed stays."""
+    with reported():
+        stopped = Stack(load_settings()).down()
+        out.print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+@contextlib.contextmanager
+def reported() -> Iterator[None]:
+    """Known errors end the command with one line and code 1; a wrong word on the command line with code 2."""
+    try:
+        yield
+    except FilterSyntaxError as error:
+        raise typer.BadParameter(str(error), param_hint="--filter") from error
+    except (CatalogueError, ClientError, ConfigurationError, ProcessError, StackError) as error:
+        err.print(f"error: {error}", style="red", markup=False)
+        raise typer.Exit(1) from error

@@ -1,0 +1,110 @@
+"""The embedded system: Triton under its supervisor, Milvus if it is a server of ours, and the orchestrator.
+
+Everything is started at once and waited for together; what fails is named with the end of its log.
+
+Error tree:
+
+    StackError             the system could not be brought up; nothing is left running
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cli import processes
+from cli.client import Client, NotRunningError
+from orchestrator.settings import Settings
+from sensorium.v1 import sensorium_pb2 as pb
+
+__all__ = ["Stack", "StackError"]
+
+START_TIMEOUT_S = 180.0
+STOP_TIMEOUT_S = 30.0
+POLL_S = 0.2
+# Stopped in this order: what asks before what answers.
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "orchestrator": ("-m", "cli.server"),
+    "triton": ("-m", "serving", "run"),
+}
+
+
+class StackError(Exception):
+    """The system could not be brought up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The processes of one SENSORIUM_HOME. `settings` say where it listens and where its state is."""
+
+    settings: Settings
+
+    @property
+    def target(self) -> str:
+        """host:port of the gRPC API."""
+        return f"{self.settings.api.host}:{self.settings.api.grpc_port}"
+
+    @property
+    def page(self) -> str:
+        """URL of the search page and of REST."""
+        return f"http://{self.settings.api.host}:{self.settings.api.http_port}"
+
+    def up(self, waiting: Callable[[str, float], None] = lambda _what, _elapsed_s: None) -> pb.Status:
+        """Starts what does not run and waits until all of it is ready; `waiting` is told what for.
+
+        Raises StackError; what this call started is stopped again then.
+        """
+        run_dir = self.settings.home / "run"
+        started: list[str] = []
+        with processes.exclusive(run_dir):
+            try:
+                for name in reversed(COMMANDS):
+                    if processes.read_record(name, run_dir) is None:
+                        command = processes.python(*COMMANDS[name])
+                        processes.start(name, command, run_dir, self._environ())
+                        started.append(name)
+                return self._wait(waiting)
+            except BaseException:
+                for name in reversed(started):
+                    processes.stop(name, run_dir, STOP_TIMEOUT_S)
+                raise
+
+    def down(self) -> list[str]:
+        """Stops what runs; the names of what was stopped. Raises ProcessError when something will not end."""
+        run_dir = self.settings.home / "run"
+        with processes.exclusive(run_dir):
+            return [name for name in COMMANDS if processes.stop(name, run_dir, STOP_TIMEOUT_S)]
+
+    def status(self) -> pb.Status:
+        """What the running system says of itself. Raises NotRunningError."""
+        with Client(self.target) as client:
+            return client.status()
+
+    def _environ(self) -> dict[str, str]:
+        return {**os.environ, "SENSORIUM_HOME": str(self.settings.home.absolute())}
+
+    def _wait(self, waiting: Callable[[str, float], None]) -> pb.Status:
+        run_dir = self.settings.home / "run"
+        began = time.monotonic()
+        missing = "the orchestrator"
+        while (elapsed := time.monotonic() - began) < START_TIMEOUT_S:
+            for name in COMMANDS:
+                if processes.read_record(name, run_dir) is None:
+                    raise StackError(f"{name} ended:\n{processes.last_lines(run_dir / f'{name}.log')}")
+            try:
+                status = self.status()
+            except NotRunningError:
+                missing = "the orchestrator"
+            else:
+                unready = sorted(name for name, state in status.dependencies.items() if state != "ready")
+                if not unready:
+                    return status
+                missing = ", ".join(unready)
+            waiting(missing, elapsed)
+            time.sleep(POLL_S)
+        raise StackError(
+            f"not ready after {START_TIMEOUT_S:.0f} s: {missing}. Logs are in {run_dir}:\n"
+            + "\n".join(processes.last_lines(run_dir / f"{name}.log", 5) for name in COMMANDS)
+        )
