@@ -1,7 +1,7 @@
-"""The demo's sample queries: one per modality and a mixed one, made from the catalogue but never copies of it.
+"""The demo's sample queries: one per modality and a mixed one, made from the catalogue, never copies of it.
 
-The picture is turned, cropped and re-compressed, the sound made quieter and re-encoded, the clip cut short, so
-that what is found is found by content. Each query names the item that it was made from.
+The picture is turned and re-compressed, the sound made quieter and re-encoded, the clip cut short, so that
+what is found is found by content. Each query names the item that it was made from.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def read_catalogue(path: Path) -> list[ManifestItem]:
 
 
 def index_items(client: Client, items: list[ManifestItem], console: Console) -> Summary:
-    """Upserts all; an item that is refused is reported and the others go on. Raises cli.client.ClientError."""
+    """Upserts all; a refused item is reported and the others go on. Raises cli.client.ClientError."""
     summary = Summary()
     columns = (TextColumn("{task.description:<22}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
