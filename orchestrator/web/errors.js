@@ -9,9 +9,15 @@ export function errorNodes(error) {
   if (error.kind) details.push(`Found: ${MODALITY_NAMES[error.kind] ?? error.kind}`);
   if (error.limit) details.push(`Limit: ${formatLimit(error.limit)}`);
   return [
-    h("span", { class: "error-message" }, error.message),
+    h("span", { class: "error-message" }, sentence(error.message)),
     details.length > 0 && h("span", { class: "error-details" }, details.join(" · ")),
   ].filter(Boolean);
+}
+
+/** The API's messages begin small and end without a stop, as a part of a log line would. */
+function sentence(message) {
+  const text = message.charAt(0).toUpperCase() + message.slice(1);
+  return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
 /** Show an error in its place, or take it away with null. */

@@ -75,6 +75,10 @@ async function run({ from, keepAddress = false }) {
     results.showEmpty();
     return;
   }
+  if (sent.every((part) => part.weight < 0)) {
+    results.showOnlyNegative();
+    return;
+  }
   const mine = new AbortController();
   running = mine;
   results.showLoading();

@@ -7,7 +7,7 @@ import { formatCount, formatMs, MODALITY_NAMES } from "./format.js";
 import { drawTiming } from "./timing.js";
 
 const SKELETONS = 8;
-const NOTICES = ["empty", "nothing", "failed"];
+const NOTICES = ["empty", "negative", "nothing", "failed"];
 
 export class Results {
   #region = byId("results");
@@ -35,6 +35,12 @@ export class Results {
   showEmpty() {
     this.#clear("empty");
     this.#live.textContent = "";
+  }
+
+  /** Every part is negative: there is nothing to look for yet. */
+  showOnlyNegative() {
+    this.#clear("negative");
+    this.#live.textContent = "Every part pushes away; add one to look for.";
   }
 
   /** Earlier hits stay, dimmed, so that the page does not jump. */
