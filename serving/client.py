@@ -1,0 +1,116 @@
+"""What the supervisor asks of Triton, over gRPC: readiness, model control, canaries. Every call has a
+deadline.
+"""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+import grpc
+import numpy as np
+from tritonclient.grpc import InferInput
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from serving.canary import CANARY_INPUTS, canary_bytes, check_outputs
+from serving.errors import ControlError
+
+__all__ = ["CanaryError", "CanaryTimeoutError", "Client"]
+
+_READY_TIMEOUT_S = 2.0
+
+
+class CanaryError(Exception):
+    """The model answered a canary with an error or with nonsense."""
+
+
+class CanaryTimeoutError(CanaryError):
+    """The model did not answer a canary in time."""
+
+
+class Client:
+    """One connection to one server; close it when the server is replaced."""
+
+    def __init__(self, url: str) -> None:
+        self._client = InferenceServerClient(url)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.close()
+
+    async def is_ready(self) -> bool:
+        try:
+            return bool(await self._client.is_server_ready(client_timeout=_READY_TIMEOUT_S))
+        except (InferenceServerException, grpc.RpcError):
+            return False
+
+    async def loaded(self, timeout_s: float) -> dict[str, str]:
+        """Models of the repository that Triton tried to load -> "" when ready, else its reason."""
+        try:
+            index = await self._client.get_model_repository_index(client_timeout=timeout_s)
+        except (InferenceServerException, grpc.RpcError) as error:
+            raise ControlError(f"the model index was not given: {error}") from error
+        return {
+            model.name: ""
+            if model.state == "READY"
+            else (model.reason or model.state.lower() or "not loaded")
+            for model in index.models
+        }
+
+    async def reload(self, model: str, timeout_s: float) -> None:
+        """Unload and load one model; ensembles that use it follow by themselves.
+
+        A load of a loaded model whose files have not changed would do nothing, hence the unload.
+
+        Raises:
+            ControlError: refused, or not done in time.
+        """
+        try:
+            await self._client.unload_model(model, client_timeout=timeout_s)
+            await self._client.load_model(model, client_timeout=timeout_s)
+        except (InferenceServerException, grpc.RpcError) as error:
+            raise ControlError(f"cannot reload {model}: {_summary(error)}") from error
+
+    async def canary(self, model: str, timeout_s: float) -> float:
+        """Milliseconds that one canary took.
+
+        Raises:
+            CanaryTimeoutError: no answer within `timeout_s`.
+            CanaryError: an error, an answer that cannot be right, or no idea what to send.
+        """
+        started = time.perf_counter()
+        try:
+            metadata = await self._client.get_model_metadata(model, client_timeout=timeout_s)
+            names = [tensor.name for tensor in metadata.inputs if tensor.name in CANARY_INPUTS]
+            if len(names) != 1:
+                raise CanaryError(
+                    f"inputs {[t.name for t in metadata.inputs]}: one of {list(CANARY_INPUTS)} expected"
+                )
+            content = InferInput(names[0], [1, 1], "BYTES")
+            content.set_data_from_numpy(np.array([[canary_bytes(names[0])]], dtype=object))
+            left_s = timeout_s - (time.perf_counter() - started)
+            result = await self._client.infer(model, [content], client_timeout=max(left_s, 0.001))
+        except (InferenceServerException, grpc.RpcError) as error:
+            kind = CanaryTimeoutError if _is_deadline(error) else CanaryError
+            raise kind(_summary(error)) from error
+        outputs = {out.name: result.as_numpy(out.name) for out in metadata.outputs}
+        if problem := check_outputs({name: array for name, array in outputs.items() if array is not None}):
+            raise CanaryError(problem)
+        return (time.perf_counter() - started) * 1000
+
+
+def _is_deadline(error: Exception) -> bool:
+    # tritonclient keeps the gRPC status code only as text: "StatusCode.DEADLINE_EXCEEDED".
+    if isinstance(error, InferenceServerException):
+        return str(error.status()) == str(grpc.StatusCode.DEADLINE_EXCEEDED)
+    return False
+
+
+def _summary(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:300]

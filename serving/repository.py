@@ -1,0 +1,100 @@
+"""Reads a model repository: which models are complete, which are public, how ensembles are wired.
+
+A model is complete when its newest version folder holds what its backend loads, and an ensemble when all its
+steps are. Models that have no weights yet are left out rather than loaded and failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from serving.errors import RepositoryError
+
+__all__ = ["Repository", "read_config", "read_repository"]
+
+# What a backend loads from a version folder when config.pbtxt names no default_model_filename.
+_DEFAULT_FILES = {"python": "model.py", "onnxruntime": "model.onnx"}
+_ENSEMBLE = "ensemble"
+# Beside the model file, a version folder must hold the files named by this parameter (separated by commas).
+_REQUIRED_FILES = "required_files"
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """Models that can be served now."""
+
+    path: Path
+    steps: Mapping[str, tuple[str, ...]]
+    """Every complete model -> the models it runs (none unless it is an ensemble)."""
+    incomplete: Mapping[str, str]
+    """Every other model -> what it lacks."""
+
+    @property
+    def public(self) -> tuple[str, ...]:
+        """Models that are no other model's step: what clients call."""
+        used = {step for steps in self.steps.values() for step in steps}
+        return tuple(sorted(set(self.steps) - used))
+
+
+def read_config(path: Path) -> model_config_pb2.ModelConfig:
+    """A config.pbtxt as a message. Raises RepositoryError when it cannot be read or breaks the schema."""
+    config = model_config_pb2.ModelConfig()
+    try:
+        text_format.Parse(path.read_text(encoding="utf-8"), config)
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        raise RepositoryError(f"{path}: {error}") from error
+    if not config.name:
+        config.name = path.parent.name
+    if config.name != path.parent.name:
+        raise RepositoryError(f"{path} names its model {config.name!r}, not as its folder")
+    return config
+
+
+def read_repository(path: Path) -> Repository:
+    """Scan a repository. Raises RepositoryError when it is unreadable or holds no complete model."""
+    configs = {file.parent.name: read_config(file) for file in sorted(path.glob("*/config.pbtxt"))}
+    incomplete = {
+        name: lack for name, config in configs.items() if (lack := _lacking_files(path / name, config))
+    }
+    # An ensemble of an incomplete model is incomplete, and so is an ensemble of that one.
+    while True:
+        known = len(incomplete)
+        for name, config in configs.items():
+            for step in config.ensemble_scheduling.step:
+                if step.model_name not in configs or step.model_name in incomplete:
+                    incomplete.setdefault(name, f"its step {step.model_name} is not complete")
+        if len(incomplete) == known:
+            break
+    steps = {
+        name: tuple(step.model_name for step in config.ensemble_scheduling.step)
+        for name, config in configs.items()
+        if name not in incomplete
+    }
+    if not steps:
+        raise RepositoryError(f"no model in {path} is complete: run `make models` (python -m export)")
+    return Repository(path=path, steps=steps, incomplete=incomplete)
+
+
+def _lacking_files(folder: Path, config: model_config_pb2.ModelConfig) -> str:
+    """What the newest version lacks, or an empty string."""
+    versions = [int(p.name) for p in folder.iterdir() if p.is_dir() and p.name.isdecimal() and p.name != "0"]
+    if not versions:
+        return "no version folder"
+    version = folder / str(max(versions))
+    if config.platform == _ENSEMBLE:
+        return ""
+    needed = [config.default_model_filename or _DEFAULT_FILES.get(config.backend, "")]
+    needed += (
+        config.parameters[_REQUIRED_FILES].string_value.split(",")
+        if _REQUIRED_FILES in config.parameters
+        else []
+    )
+    for name in filter(None, (part.strip() for part in needed)):
+        if not (version / name).exists():
+            return f"no {name} in version {version.name}"
+    return ""

@@ -1,0 +1,167 @@
+"""The tritonserver process: command line, environment, start, stop, Python stubs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from serving.leftovers import mark, remove_shared_memory, sweep
+from serving.settings import Settings
+
+__all__ = ["Stub", "TritonServer", "command_line", "environment"]
+
+LOG_FILE = "triton.log"
+_HOST = "127.0.0.1"
+_KILL_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stub:
+    """A Python process of one model instance."""
+
+    pid: int
+    model: str
+    region: str
+    """Name of its shared memory."""
+
+
+def command_line(settings: Settings, models: Iterable[str]) -> list[str]:
+    """Flags that Triton 2.51 and current containers both know. Loopback only; models are loaded by name."""
+    tree, prefix = settings.tree, mark(settings.home)
+    command = [
+        str(tree / "bin" / "tritonserver"),
+        f"--model-repository={settings.model_repository.absolute()}",
+        f"--backend-directory={tree / 'backends'}",
+        # The backend's name, not only its family's, selects the setting.
+        f"--backend-config=python,shm-region-prefix-name={prefix}",
+        f"--backend-config=onnxruntime,shm-region-prefix-name={prefix}",
+        "--model-control-mode=explicit",
+        "--disable-auto-complete-config",
+        "--exit-on-error=false",
+        "--strict-readiness=false",
+        f"--model-load-thread-count={settings.load_threads}",
+        f"--exit-timeout-secs={max(1, int(settings.stop_timeout_s / 2))}",
+        f"--http-address={_HOST}",
+        f"--http-port={settings.http_port}",
+        f"--http-thread-count={settings.http_threads}",
+        f"--grpc-address={_HOST}",
+        f"--grpc-port={settings.grpc_port}",
+        f"--metrics-address={_HOST}",
+        f"--metrics-port={settings.metrics_port}",
+        "--allow-gpu-metrics=false",
+        "--log-verbose=0",
+    ]
+    if settings.response_cache_bytes:
+        command.append(f"--cache-directory={tree / 'caches'}")
+        command.append(f"--cache-config=local,size={settings.response_cache_bytes}")
+    command += [f"--load-model={name}" for name in models]
+    return command
+
+
+def environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
+    """The server's environment: little is passed on, and nothing that changes Python or the loader."""
+    passed = {
+        key: value
+        for key, value in inherited.items()
+        if key in ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR") or key.startswith("SENSORIUM_MEDIA_")
+    }
+    return {
+        **passed,
+        # The stub's Python takes the first python3 in PATH for its own and so enters that environment.
+        "PATH": os.pathsep.join([str(settings.environment / "bin"), "/usr/local/bin", "/usr/bin", "/bin"]),
+        "LD_LIBRARY_PATH": str(settings.tree / "lib"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+class TritonServer:
+    """One server process and everything below it. Not started again: make a new one."""
+
+    def __init__(self, settings: Settings, models: Iterable[str]) -> None:
+        self._settings = settings
+        self._mark = mark(settings.home)
+        self._command = command_line(settings, models)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Launch. The last log is kept as triton.log.1. Raises OSError when the binary cannot run."""
+        run = self._settings.run
+        log = run / LOG_FILE
+        if log.exists():
+            log.replace(run / f"{LOG_FILE}.1")
+        # When this process dies without a word, the kernel ends the server, and its stubs follow it.
+        wrapper = [setpriv, "--pdeathsig", "TERM", "--"] if (setpriv := shutil.which("setpriv")) else []
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                wrapper + self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment(self._settings, os.environ),
+                cwd=run,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; also before it was started."""
+        return self._process.poll() if self._process else None
+
+    def stubs(self) -> dict[int, Stub]:
+        """Live Python processes by pid. A dead one that Triton has not collected is not among them."""
+        stubs: dict[int, Stub] = {}
+        if self._process is None:
+            return stubs
+        try:
+            children = psutil.Process(self._process.pid).children()
+        except psutil.Error:
+            return stubs
+        for child in children:
+            try:
+                if child.status() == psutil.STATUS_ZOMBIE:
+                    continue
+                command = child.cmdline()
+            except psutil.Error:
+                continue
+            # stub MODEL_FILE REGION ...; MODEL_FILE is <repository>/<model>/<version>/<file>
+            if len(command) > 2 and self._mark in command[2]:
+                stubs[child.pid] = Stub(child.pid, Path(command[1]).parts[-3], command[2])
+        return stubs
+
+    def drop_dead_memory(self) -> int:
+        """Unlink shared memory of stubs that are gone. Not while a model is being loaded."""
+        return remove_shared_memory(self._mark, frozenset(stub.region for stub in self.stubs().values()))
+
+    async def stop(self) -> None:
+        """Drain and end it within stop_timeout_s, by force if need be; then remove whatever is left."""
+        process = self._process
+        if process is not None:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):  # then by force
+                    await asyncio.to_thread(process.wait, self._settings.stop_timeout_s)
+            await self.kill()
+        else:
+            await asyncio.to_thread(sweep, self._mark, _KILL_TIMEOUT_S)
+
+    async def kill(self) -> None:
+        """End it at once, stubs too, and remove its shared memory."""
+        process = self._process
+        if process is not None:
+            if process.poll() is None:
+                process.kill()
+            await asyncio.to_thread(process.wait, _KILL_TIMEOUT_S)
+        await asyncio.to_thread(sweep, self._mark, _KILL_TIMEOUT_S)
