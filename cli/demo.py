@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from catalogue import CatalogueError, ManifestItem
+from catalogue import CatalogueError, ManifestItem, read_catalogue
 from cli.catalogues import demo_manifest
 from cli.client import Client, ClientError
 from cli.demo_queries import demo_queries
-from cli.indexing import index_items, read_catalogue
+from cli.indexing import index_items
 from cli.processes import ProcessError
 from cli.stack import Stack, StackError
 from cli.tables import hits_table, status_table
@@ -35,7 +35,7 @@ def run(check: bool) -> int:
     """0 when every sample search found the item that it was made from."""
     settings = load_settings()
     stack = Stack(settings)
-    items = read_catalogue(demo_manifest(settings.home))
+    items = list(read_catalogue(demo_manifest(settings.home)))
     # SIGTERM ends a long step as Ctrl-C does: by KeyboardInterrupt, through the `finally` below.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from catalogue import ManifestItem, read_folder, read_manifest, to_proto
+from catalogue import ManifestItem, to_proto
 from cli.client import Client
 from sensorium.v1 import sensorium_pb2 as pb
 
-__all__ = ["Summary", "index_items", "read_catalogue"]
+__all__ = ["Summary", "index_items"]
 
 
 @dataclass(slots=True)
@@ -28,11 +27,6 @@ class Summary:
     def line(self) -> str:
         counts = ", ".join(f"{count:,} {name.lower()}" for name, count in sorted(self.outcomes.items()))
         return f"{counts or 'nothing to do'}; {self.rows:,} rows"
-
-
-def read_catalogue(path: Path) -> list[ManifestItem]:
-    """A JSONL manifest or a folder of media. Raises catalogue.CatalogueError."""
-    return list(read_folder(path) if path.is_dir() else read_manifest(path))
 
 
 def index_items(client: Client, items: list[ManifestItem], console: Console) -> Summary:

@@ -12,10 +12,10 @@ import typer
 from google.protobuf import json_format
 from rich.console import Console
 
-from catalogue import CatalogueError
+from catalogue import CatalogueError, read_catalogue
 from cli.client import Client, ClientError
 from cli.filters import FilterSyntaxError, parse_filters
-from cli.indexing import index_items, read_catalogue
+from cli.indexing import index_items
 from cli.processes import ProcessError
 from cli.stack import Stack, StackError
 from cli.tables import hits_table, status_table
@@ -51,7 +51,7 @@ def up() -> None:
 def index(path: Annotated[Path, typer.Argument(exists=True)], target: Target = None) -> None:
     """Index a JSONL manifest or a folder of media. It may be interrupted and repeated."""
     with reported(), Client(target or Stack(load_settings()).target) as client:
-        summary = index_items(client, read_catalogue(path), err)
+        summary = index_items(client, list(read_catalogue(path)), err)
         for result in summary.refused:
             where = f" media {result.error.part}" if result.error.HasField("part") else ""
             err.print(

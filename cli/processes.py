@@ -1,7 +1,7 @@
 """Background processes that outlive the command which started them, each known by a record file.
 
-A record is `run/<name>.json` with the process id and its creation time, so that a reused id is never taken
-for ours.
+A record is `run/<name>.process.json` with the process id and its creation time, so that a reused id is never
+taken for ours.
 
 Error tree:
 
@@ -85,7 +85,7 @@ def start(name: str, command: Sequence[str], run_dir: Path, environ: Mapping[str
         except OSError as error:
             raise ProcessError(f"{name}: {command[0]} cannot be started: {error.strerror}") from error
     record = Record(name, child.pid, psutil.Process(child.pid).create_time(), str(log))
-    path = run_dir / f"{name}.json"
+    path = run_dir / f"{name}.process.json"
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(asdict(record)))
     temporary.replace(path)
@@ -95,7 +95,7 @@ def start(name: str, command: Sequence[str], run_dir: Path, environ: Mapping[str
 def read_record(name: str, run_dir: Path) -> Record | None:
     """The record of a process that still runs, else None."""
     try:
-        record = Record(**json.loads((run_dir / f"{name}.json").read_text()))
+        record = Record(**json.loads((run_dir / f"{name}.process.json").read_text()))
     except (FileNotFoundError, ValueError, TypeError):
         return None
     return record if record.process() else None
@@ -118,7 +118,7 @@ def stop(name: str, run_dir: Path, timeout_s: float) -> bool:
         _, alive = psutil.wait_procs(alive, timeout=5.0)
         if alive:
             raise ProcessError(f"{name}: process {record.pid if record else '?'} does not end")
-    (run_dir / f"{name}.json").unlink(missing_ok=True)
+    (run_dir / f"{name}.process.json").unlink(missing_ok=True)
     return stopped
 
 

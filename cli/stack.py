@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cli import processes
 from cli.client import Client, NotRunningError
@@ -37,9 +37,14 @@ class StackError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The processes of one SENSORIUM_HOME. `settings` say where it listens and where its state is."""
+    """The processes of one SENSORIUM_HOME.
+
+    `environ` is what they are started with, and must say the same as `settings`, which say where the system
+    listens and where its state is.
+    """
 
     settings: Settings
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
     @property
     def target(self) -> str:
@@ -83,7 +88,7 @@ class Stack:
             return client.status()
 
     def _environ(self) -> dict[str, str]:
-        return {**os.environ, "SENSORIUM_HOME": str(self.settings.home.absolute())}
+        return {**self.environ, "SENSORIUM_HOME": str(self.settings.home.absolute())}
 
     def _wait(self, waiting: Callable[[str, float], None]) -> pb.Status:
         run_dir = self.settings.home / "run"
