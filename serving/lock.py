@@ -14,7 +14,7 @@ from serving.errors import AlreadyRunningError
 
 __all__ = ["is_supervised", "supervisor_lock"]
 
-_LOCK_FILE = "triton.lock"
+_LOCK_FILE = "tritonserver.lock"
 
 
 @contextmanager

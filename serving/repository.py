@@ -30,15 +30,11 @@ class Repository:
 
     path: Path
     steps: Mapping[str, tuple[str, ...]]
-    """Every complete model -> the models it runs (none unless it is an ensemble)."""
+    """Every model to load -> the models it runs (none unless it is an ensemble)."""
+    public: tuple[str, ...]
+    """Those among them that are no other model's step: what clients call."""
     incomplete: Mapping[str, str]
-    """Every other model -> what it lacks."""
-
-    @property
-    def public(self) -> tuple[str, ...]:
-        """Models that are no other model's step: what clients call."""
-        used = {step for steps in self.steps.values() for step in steps}
-        return tuple(sorted(set(self.steps) - used))
+    """Models of the repository that cannot be served yet -> what they lack."""
 
 
 def read_config(path: Path) -> model_config_pb2.ModelConfig:
@@ -70,14 +66,17 @@ def read_repository(path: Path) -> Repository:
                     incomplete.setdefault(name, f"its step {step.model_name} is not complete")
         if len(incomplete) == known:
             break
-    steps = {
+    wiring = {
         name: tuple(step.model_name for step in config.ensemble_scheduling.step)
         for name, config in configs.items()
-        if name not in incomplete
     }
-    if not steps:
+    inner = {step for steps in wiring.values() for step in steps}
+    public = tuple(sorted(name for name in wiring if name not in inner and name not in incomplete))
+    if not public:
         raise RepositoryError(f"no model in {path} is complete: run `make models` (python -m export)")
-    return Repository(path=path, steps=steps, incomplete=incomplete)
+    # A step whose ensemble is not complete is of no use to anybody.
+    steps = {name: wiring[name] for name in public} | {s: wiring[s] for name in public for s in wiring[name]}
+    return Repository(path=path, steps=steps, public=public, incomplete=incomplete)
 
 
 def _lacking_files(folder: Path, config: model_config_pb2.ModelConfig) -> str:

@@ -19,7 +19,7 @@ from serving.settings import Settings
 
 __all__ = ["Stub", "TritonServer", "command_line", "environment"]
 
-LOG_FILE = "triton.log"
+LOG_FILE = "tritonserver.log"
 _HOST = "127.0.0.1"
 _KILL_TIMEOUT_S = 5.0
 
@@ -93,7 +93,7 @@ class TritonServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Launch. The last log is kept as triton.log.1. Raises OSError when the binary cannot run."""
+        """Launch. The last log is kept as tritonserver.log.1. Raises OSError when the binary cannot run."""
         run = self._settings.run
         log = run / LOG_FILE
         if log.exists():

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 __all__ = ["STATE_FILE", "ModelState", "Phase", "ServerState", "read_state", "write_state"]
 
-STATE_FILE = "triton.json"
+STATE_FILE = "tritonserver.json"
 
 
 class Phase(StrEnum):
@@ -35,7 +35,7 @@ class ModelState(BaseModel):
 
 
 class ServerState(BaseModel):
-    """Content of `$SENSORIUM_HOME/run/triton.json`; rewritten atomically at every change."""
+    """Content of `$SENSORIUM_HOME/run/tritonserver.json`; rewritten atomically at every change."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -135,7 +135,9 @@ class Supervisor:
             if self._stop.is_set():
                 return
             if server.exit_code is not None:
-                raise StartError(f"the server ended with exit code {server.exit_code}; see run/triton.log")
+                raise StartError(
+                    f"the server ended with exit code {server.exit_code}; see run/tritonserver.log"
+                )
             if time.monotonic() > deadline:
                 raise StartError(f"the server was not ready within {self._settings.start_timeout_s:g} s")
             await self._pause(_READY_POLL_S)
