@@ -1,0 +1,246 @@
+"""What Milvus Lite needs beyond a server: somebody to run it, and care around its writes.
+
+It runs as a child process. Inside this one its searches, which are Python, would hold the interpreter lock
+for 10 to 20 ms each at 20,000 rows and stop the event loop as long; in a child they cost the loop nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from orchestrator.clients.milvus_errors import NAME
+from orchestrator.clients.milvus_spec import FlushPolicy
+from orchestrator.errors import ConfigurationError, SensoriumError, UnavailableError
+from orchestrator.types import Space
+
+__all__ = ["LiteGuard", "LiteProcess"]
+
+_log = structlog.get_logger(__name__)
+
+_EXIT_LOCKED: Final = 75  # as in milvus_lite_main, whose import would load the engine here
+
+_START_S: Final = 60.0
+_STOP_S: Final = 20.0
+_LOCK_WAIT_S: Final = 10.0
+_FIRST_PAUSE_S: Final = 0.1
+_LAST_PAUSE_S: Final = 10.0
+_STEADY_S: Final = 60.0
+
+
+class LiteProcess:
+    """Milvus Lite on ``data_dir``, reached at ``uri`` once started; should it die, it starts again there."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._port = 0
+        self._process: Process | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def uri(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return None if self._process is None or self._process.returncode is not None else self._process.pid
+
+    async def start(self, on_restart: Callable[[], Awaitable[None]]) -> None:
+        """Returns when it listens. ``on_restart`` is awaited after every later start.
+
+        Raises:
+            ConfigurationError: another process keeps the data directory.
+            UnavailableError: it did not start.
+        """
+        await self._start()
+        self._watcher = asyncio.create_task(self._watch(on_restart))
+
+    async def stop(self) -> None:
+        """Lets it write out and end; kills it if it does not."""
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
+        process, self._process = self._process, None
+        if process is None or process.returncode is not None:
+            return
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await process.wait()
+        except BaseException as error:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            if not isinstance(error, TimeoutError):
+                raise
+
+    async def _watch(self, on_restart: Callable[[], Awaitable[None]]) -> None:
+        loop = asyncio.get_running_loop()
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            assert self._process is not None
+            started_s = loop.time()
+            code = await self._process.wait()
+            if loop.time() - started_s > _STEADY_S:
+                pause_s = _FIRST_PAUSE_S
+            _log.error("milvus_lite.ended", code=code, restart_in_s=pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LAST_PAUSE_S)
+            try:
+                await self._start()
+                await on_restart()
+            except SensoriumError as error:
+                _log.error("milvus_lite.restart_failed", code=error.code, reason=error.message)
+
+    async def _start(self) -> None:
+        await asyncio.to_thread(self._data_dir.mkdir, parents=True, exist_ok=True)
+        loop = asyncio.get_running_loop()
+        give_up_s = loop.time() + _LOCK_WAIT_S
+        while True:
+            try:
+                async with asyncio.timeout(_START_S):
+                    code = await self._spawn()
+            except TimeoutError as error:
+                raise UnavailableError(NAME, f"Milvus Lite did not start within {_START_S:g} s") from error
+            if code is None:
+                return
+            if code != _EXIT_LOCKED:
+                raise UnavailableError(NAME, f"Milvus Lite ended with code {code} while starting")
+            # The one before may still be writing its last rows out.
+            if loop.time() > give_up_s:
+                raise ConfigurationError(
+                    f"another process has {self._data_dir} open in Milvus Lite: stop it or set SENSORIUM_HOME"
+                )
+            await asyncio.sleep(0.2)
+
+    async def _spawn(self) -> int | None:
+        """The exit code if it ended before it listened."""
+        process = self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "orchestrator.clients.milvus_lite_main",
+            str(self._data_dir.absolute()),
+            str(self._port),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=DEVNULL,  # its log repeats filters and rows, which are user content
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "GRPC_VERBOSITY": "NONE"},
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        try:
+            line = await process.stdout.readline()
+        except BaseException:
+            process.kill()
+            await process.wait()
+            raise
+        if not line:
+            return await process.wait()
+        self._port = int(line)
+        return None
+
+
+class LiteGuard:
+    """Order among the calls to Milvus Lite, per collection.
+
+    - One write at a time: Lite does not lock concurrent writers of a collection against each other.
+    - Written rows are flushed soon (``policy``): until then each search reads them one by one.
+    - No search during a flush: for a moment Lite 3.2 has the rows neither in memory nor in a segment, and a
+      search would miss them silently.
+    """
+
+    def __init__(self, flush: Callable[[Space], Awaitable[None]], policy: FlushPolicy) -> None:
+        self._flush = flush
+        self._policy = policy
+        self._spaces: dict[Space, _Turns] = defaultdict(_Turns)
+        self._idle: dict[Space, asyncio.Task[None]] = {}
+
+    @contextlib.asynccontextmanager
+    async def reading(self, space: Space) -> AsyncIterator[None]:
+        """Held around a search or a query."""
+        turns = self._spaces[space]
+        async with turns.condition:
+            await turns.condition.wait_for(lambda: not turns.flushing)
+            turns.readers += 1
+        try:
+            yield
+        finally:
+            turns.readers -= 1
+            async with turns.condition:
+                turns.condition.notify_all()
+
+    @contextlib.asynccontextmanager
+    async def writing(self, space: Space, rows: int) -> AsyncIterator[None]:
+        """Held around a write of ``rows`` rows; may flush before it returns."""
+        turns = self._spaces[space]
+        async with turns.writer:
+            turns.unflushed += rows
+            turns.last_write_s = asyncio.get_running_loop().time()
+            yield
+            if turns.unflushed >= self._policy.rows:
+                await self._flush_alone(space, turns)
+        if turns.unflushed and (space not in self._idle or self._idle[space].done()):
+            self._idle[space] = asyncio.create_task(self._flush_when_idle(space, turns))
+
+    async def close(self) -> None:
+        """Stops waiting for quiet; Lite writes out what is left when it ends."""
+        for task in self._idle.values():
+            task.cancel()
+        await asyncio.gather(*self._idle.values(), return_exceptions=True)
+        self._idle.clear()
+
+    async def _flush_when_idle(self, space: Space, turns: _Turns) -> None:
+        loop = asyncio.get_running_loop()
+        while turns.unflushed:
+            await asyncio.sleep(max(turns.last_write_s + self._policy.idle_s - loop.time(), 0.01))
+            async with turns.writer:
+                if turns.unflushed and loop.time() - turns.last_write_s >= self._policy.idle_s:
+                    try:
+                        await self._flush_alone(space, turns)
+                    except SensoriumError as error:
+                        # Nothing is lost: the rows stay in Lite's log, and the next write flushes them.
+                        _log.warning("milvus.flush_failed", space=space, code=error.code)
+                        return
+
+    async def _flush_alone(self, space: Space, turns: _Turns) -> None:
+        async with turns.condition:
+            turns.flushing = True
+            try:
+                await turns.condition.wait_for(lambda: turns.readers == 0)
+            except BaseException:
+                turns.flushing = False
+                turns.condition.notify_all()
+                raise
+        try:
+            await self._flush(space)
+            turns.unflushed = 0
+        finally:
+            turns.flushing = False
+            async with turns.condition:
+                turns.condition.notify_all()
+
+
+class _Turns:
+    """Who is at one collection."""
+
+    def __init__(self) -> None:
+        self.condition = asyncio.Condition()
+        self.writer = asyncio.Lock()
+        self.readers = 0
+        self.flushing = False
+        self.unflushed = 0
+        self.last_write_s = 0.0

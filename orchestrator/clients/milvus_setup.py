@@ -1,0 +1,170 @@
+"""Creates what the YAML of ``milvus/`` describes, and verifies what is there already.
+
+It never drops or alters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import grpc
+from pymilvus import AsyncMilvusClient, DataType, MilvusClient
+from pymilvus.exceptions import MilvusException
+
+from orchestrator.clients.milvus_spec import CollectionSpec, FieldSpec, IndexStep, StoreSpec, index_step
+from orchestrator.errors import SchemaMismatchError
+from orchestrator.types import Space
+
+__all__ = ["PREFIX", "collection_name", "ensure"]
+
+PREFIX: Final = "sensorium_"
+
+
+def collection_name(space: Space) -> str:
+    """The name of the collection that holds a vector space."""
+    return PREFIX + space
+
+
+async def ensure(client: AsyncMilvusClient, spec: StoreSpec) -> dict[Space, IndexStep]:
+    """Every collection with its partitions and index, created where missing, verified and loaded.
+
+    Each step is safe to repeat, so that a start cut short is completed by the next. Returns the index in use.
+
+    Raises:
+        SchemaMismatchError: what is there is not what ``spec`` says. Nothing was changed.
+    """
+    steps: dict[Space, IndexStep] = {}
+    for space, collection in spec.collections.items():
+        name = collection_name(space)
+        if not await client.has_collection(name):
+            # Another process may be doing the same: what counts is what stands there afterwards.
+            with contextlib.suppress(MilvusException):
+                await client.create_collection(name, schema=_schema(spec, collection))
+        differences = _field_differences(
+            _expected_fields(spec, collection), (await client.describe_collection(name))["fields"]
+        )
+        if differences:
+            raise _mismatch(name, spec.profile, differences)
+        present = set(await client.list_partitions(name))
+        for partition in collection.partitions:
+            if partition.value not in present:
+                await client.create_partition(name, partition.value)
+        steps[space] = await _ensure_index(client, spec, collection, name)
+        await client.load_collection(name)
+    return steps
+
+
+def _schema(spec: StoreSpec, collection: CollectionSpec) -> Any:
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+    primary = spec.row.primary
+    schema.add_field(primary.name, DataType[primary.type], is_primary=True, max_length=primary.max_length)
+    for field in spec.row.fields:
+        schema.add_field(field.name, DataType[field.type], **_options(field))
+    schema.add_field(spec.row.vector.name, DataType[spec.row.vector.type], dim=collection.dim)
+    return schema
+
+
+def _options(field: FieldSpec) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if field.element is not None:
+        options["element_type"] = DataType[field.element]
+    if field.max_length is not None:
+        options["max_length"] = field.max_length
+    if field.max_capacity is not None:
+        options["max_capacity"] = field.max_capacity
+    return options
+
+
+async def _ensure_index(
+    client: AsyncMilvusClient, spec: StoreSpec, collection: CollectionSpec, name: str
+) -> IndexStep:
+    vector = spec.row.vector.name
+    if vector not in await client.list_indexes(name):
+        step = index_step(collection, spec.planned_rows)
+        params = MilvusClient.prepare_index_params()
+        params.add_index(
+            field_name=vector,
+            index_name=vector,
+            index_type=step.type,
+            metric_type=collection.metric,
+            # pymilvus 3 flattens this; Lite reads, and every Milvus accepts, the nested form only.
+            params={"params": dict(step.build)},
+        )
+        try:
+            await client.create_index(name, params)
+        except grpc.RpcError as error:
+            # Made, but not waited for: pymilvus asks for a timestamp for that, which Lite has not.
+            if not isinstance(error, grpc.aio.AioRpcError) or error.code() != grpc.StatusCode.UNIMPLEMENTED:
+                raise
+    found = await client.describe_index(name, vector)
+    for step in collection.index:
+        if not _index_differences(step, collection, found):
+            return step
+    wanted = index_step(collection, spec.planned_rows)
+    raise _mismatch(name, spec.profile, _index_differences(wanted, collection, found))
+
+
+def _mismatch(name: str, profile: str, differences: list[str]) -> SchemaMismatchError:
+    return SchemaMismatchError(
+        f"collection {name} is not what milvus/{profile}.yaml says: {'; '.join(differences)}. "
+        "Nothing was changed. To migrate, either set SENSORIUM_MILVUS__URI (or SENSORIUM_HOME) to an empty "
+        "Milvus, or drop the collection yourself; then start again: stored items are indexed again from "
+        "their stored media."
+    )
+
+
+# ---- comparing ----
+
+
+def _expected_fields(spec: StoreSpec, collection: CollectionSpec) -> dict[str, dict[str, Any]]:
+    fields = {field.name: {"type": field.type, **_options(field)} for field in spec.row.fields}
+    fields[spec.row.primary.name] = {
+        "type": spec.row.primary.type,
+        "max_length": spec.row.primary.max_length,
+        "is_primary": True,
+    }
+    fields[spec.row.vector.name] = {"type": spec.row.vector.type, "dim": collection.dim}
+    return fields
+
+
+def _field_differences(
+    expected: Mapping[str, Mapping[str, Any]], described: list[Mapping[str, Any]]
+) -> list[str]:
+    found = {field["name"]: field for field in described}
+    differences = [f"field {name} is missing" for name in expected.keys() - found.keys()]
+    differences += [f"field {name} is not known" for name in found.keys() - expected.keys()]
+    for name in expected.keys() & found.keys():
+        actual = {**found[name].get("params", {}), **found[name]}
+        for key, value in expected[name].items():
+            if key == "type":
+                there = DataType(actual["type"]).name
+            elif key == "element_type":
+                value, there = DataType(value).name, DataType(actual.get(key) or 0).name
+            else:
+                there = _number(actual.get(key))
+            if there != value:
+                differences.append(f"field {name} has {key} {there} instead of {value}")
+    return sorted(differences)
+
+
+def _index_differences(
+    step: IndexStep, collection: CollectionSpec, found: Mapping[str, Any] | None
+) -> list[str]:
+    if found is None:
+        return ["the vector has no index"]
+    # Servers differ in whether the parameters stand beside the type or in a JSON object of their own.
+    nested = found.get("params", {})
+    actual = {**(json.loads(nested) if isinstance(nested, str) else nested), **found}
+    expected: dict[str, Any] = {"index_type": step.type, "metric_type": collection.metric, **step.build}
+    return [
+        f"the index has {key} {_number(actual.get(key))} instead of {value}"
+        for key, value in expected.items()
+        if _number(actual.get(key)) != value
+    ]
+
+
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
