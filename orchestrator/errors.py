@@ -27,9 +27,11 @@ and in the log.
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import grpc
+
+from media import MediaError
 
 __all__ = [
     "ConfigurationError",
@@ -90,15 +92,6 @@ class ItemError(RequestError):
     code = "item.invalid"
 
 
-class RefusedContent(Protocol):
-    """What ``PartError.of`` reads of a ``media.MediaError``."""
-
-    code: str
-    message: str
-    kind: str
-    limit: str
-
-
 class PartError(RequestError):
     """The content of one part was refused by ``media``; ``code`` is the media error's own
     ("media.too_large").
@@ -113,9 +106,9 @@ class PartError(RequestError):
         self.code = code
 
     @classmethod
-    def of(cls, error: RefusedContent, part: int | None = None) -> PartError:
+    def of(cls, error: MediaError, part: int | None = None) -> PartError:
         """The media error as an error of part ``part``; raise it ``from`` the former."""
-        return cls(error.code, error.message, part=part, kind=error.kind or "", limit=error.limit or "")
+        return cls(error.code, error.message, part=part, kind=error.kind, limit=error.limit)
 
     def at(self, part: int) -> PartError:
         """The same error, named as part ``part``'s."""

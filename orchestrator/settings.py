@@ -111,6 +111,8 @@ class RetrieveSettings(_Group):
     """How deep each search goes; the candidates of a query are bounded by it."""
 
     rows_per_search: Annotated[int, Ge(1), Le(1000)] = 100
+    max_mixed_candidates: Annotated[int, Ge(1), Le(500)] = 100
+    """How many items found for a query of several parts are measured against every part."""
     max_query_segments: Count = 32
     """A long query sound or video is cut into at most so many segments; what lies behind them is not
     searched.

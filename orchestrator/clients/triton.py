@@ -29,6 +29,7 @@ import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from media import MediaError
 from orchestrator.errors import DependencyDeadlineError, PartError, ProtocolError, UnavailableError
 from orchestrator.settings import TritonSettings
 from orchestrator.types import NATIVE_DIM, UNIFIED_DIM, Embedding, FloatArray, Modality, Transcript
@@ -178,23 +179,17 @@ def _raise(error: grpc.aio.AioRpcError, what: str) -> NoReturn:
         raise UnavailableError(_NAME, f"{what} cannot be reached or is overloaded") from error
     refusal = _refusal(error.details() or "")
     if refusal is not None:
-        raise refusal from error
+        raise PartError.of(refusal) from error
     raise ProtocolError(_NAME, f"{what} failed with {status.name}") from error
 
 
-def _refusal(details: str) -> PartError | None:
+def _refusal(details: str) -> MediaError | None:
     """The media error whose JSON object stands in an error text, if one does.
 
-    Triton puts its own words in front of a model's message, so the object may begin anywhere.
+    Triton puts words of its own around a model's message, so the object may begin and end anywhere.
     """
-    start = details.find("{")
-    if start < 0:
-        return None
+    start, end = details.find("{"), details.rfind("}") + 1
     try:
-        error, _ = json.JSONDecoder().raw_decode(details, start)
+        return MediaError.from_json(details[start:end]) if 0 <= start < end else None
     except ValueError:
         return None
-    if not isinstance(error, dict) or not isinstance(error.get("code"), str):
-        return None
-    message, kind, limit = (str(error.get(name) or "") for name in ("message", "kind", "limit"))
-    return PartError(error["code"], message, kind=kind, limit=limit)

@@ -1,0 +1,108 @@
+"""Similarities of different kinds made comparable: the logistic of ``model_repository/embedding.json``.
+
+A cosine of 0.3 is much between a text and a picture and nothing between two texts. For each pair (query
+modality ->
+item modality) the embedding set carries the scale and bias of a logistic fitted on validation data (Platt,
+1999): p = 1 / (1 + exp(-(scale * similarity + bias))). Native spaces have pairs of their own
+("audio->audio/native").
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Gt
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+
+from orchestrator.errors import ConfigurationError
+from orchestrator.query import SignalSpace
+from orchestrator.types import Modality
+
+__all__ = ["Calibration", "EmbeddingSet", "load_embedding_set"]
+
+_MAX_EXPONENT = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """(scale, bias) per pair, by the name that ``embedding.json`` gives it."""
+
+    pairs: Mapping[str, tuple[float, float]]
+
+    def score(self, query: Modality, item: Modality, space: SignalSpace, similarity: float) -> float:
+        """The probability, 0..1, that a row of ``similarity`` is what the query means."""
+        scale, bias = self.pairs[pair_name(query, item, space)]
+        exponent = max(-_MAX_EXPONENT, min(_MAX_EXPONENT, scale * similarity + bias))
+        return 1.0 / (1.0 + math.exp(-exponent))
+
+
+def pair_name(query: Modality, item: Modality, space: SignalSpace) -> str:
+    """How ``embedding.json`` names a pair. A transcript is a text, whatever it was heard in."""
+    if space == "transcript":
+        query = Modality.TEXT
+    native = "/native" if space in ("audio", "video") else ""
+    return f"{query.value}->{item.value}{native}"
+
+
+class _Pair(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    scale: Annotated[FiniteFloat, Gt(0)]
+    bias: FiniteFloat
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    version: str
+    precision: str
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    profile: str
+    embedding_version: str
+    models: dict[str, _Model]
+    calibration: dict[str, _Pair]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSet:
+    """One consistent set of encoders, adapters and calibration."""
+
+    profile: str
+    version: str
+    models: Mapping[str, str]
+    """Triton model -> "version, precision"."""
+    calibration: Calibration
+
+
+def load_embedding_set(path: Path) -> EmbeddingSet:
+    """Reads ``embedding.json``.
+
+    Raises:
+        ConfigurationError: it is missing, malformed, or lacks a pair that searches need.
+    """
+    try:
+        content: Any = json.loads(path.read_bytes())
+        file = _File.model_validate(content)
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"{path} is missing: run `python -m export --profile lite`") from error
+    except (OSError, ValueError, ValidationError) as error:
+        raise ConfigurationError(f"{path} is not an embedding set: {error}") from error
+    spaces: list[tuple[Modality, Modality, SignalSpace]] = [
+        (q, i, "unified") for q in Modality for i in Modality
+    ]
+    spaces += [(Modality.AUDIO, Modality.AUDIO, "audio"), (Modality.VIDEO, Modality.VIDEO, "video")]
+    missing = [name for name in (pair_name(*pair) for pair in spaces) if name not in file.calibration]
+    if missing:
+        raise ConfigurationError(f"{path} has no calibration for {', '.join(missing)}")
+    return EmbeddingSet(
+        profile=file.profile,
+        version=file.embedding_version,
+        models={name: f"{model.version}, {model.precision}" for name, model in file.models.items()},
+        calibration=Calibration({name: (pair.scale, pair.bias) for name, pair in file.calibration.items()}),
+    )

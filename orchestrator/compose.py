@@ -1,0 +1,107 @@
+"""From embedded parts to the vectors to search with.
+
+Every part keeps vectors of its own, because what a similarity means depends on the pair of modalities
+(calibration is per pair), so scores of a mixed query are made per part and joined in ``fusion``. A single
+composed vector serves another end: recall. An item that is near to all parts together need not be among the
+nearest of any one of them, so when there are several parts the weighted sum of their unified vectors,
+negative ones subtracted, is searched with too (Rocchio, "Relevance feedback in information retrieval", 1971);
+what it finds is scored part by part like the rest. docs/adr/mixed-queries.md weighs the alternatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.query import SignalSpace
+from orchestrator.types import Embedding, FloatArray, Modality
+
+__all__ = ["Composition", "EmbeddedPart", "QueryVector", "compose", "pool"]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedPart:
+    """A part and its vectors.
+
+    ``transcript`` is the embedding of what was said in it, trusted to ``confidence``.
+    """
+
+    index: int
+    modality: Modality
+    weight: float
+    embedding: Embedding
+    transcript: Embedding | None = None
+    confidence: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class QueryVector:
+    """One vector to search with. ``trust`` (0..1) is how far what it finds speaks for the part."""
+
+    part: int
+    modality: Modality
+    space: SignalSpace
+    vector: FloatArray
+    weight: float
+    trust: float
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What to search with:
+
+    ``vectors`` of every part, negative ones included, and ``recall`` [1024] if composed.
+    """
+
+    vectors: tuple[QueryVector, ...]
+    weights: dict[int, float]
+    recall: FloatArray | None
+
+    @property
+    def mixed(self) -> bool:
+        """Whether candidates have to be scored against more parts than found them."""
+        return len(self.weights) > 1
+
+
+def compose(parts: Sequence[EmbeddedPart]) -> Composition:
+    """The composition of ``parts``, of which at least one has a positive weight."""
+    vectors: list[QueryVector] = []
+    for part in parts:
+        found: list[tuple[SignalSpace, FloatArray, float]] = [("unified", part.embedding.unified, 1.0)]
+        if part.embedding.native is not None:
+            found.append(
+                ("audio" if part.modality is Modality.AUDIO else "video", part.embedding.native, 1.0)
+            )
+        if part.transcript is not None:
+            found.append(("transcript", part.transcript.unified, part.confidence))
+        vectors += [
+            QueryVector(part.index, part.modality, space, vector, part.weight, trust)
+            for space, vector, trust in found
+        ]
+    recall = None
+    if len(parts) > 1:
+        total = np.sum([np.float32(part.weight) * part.embedding.unified for part in parts], axis=0)
+        norm = float(np.linalg.norm(total))
+        # Opposite parts may cancel out; then there is no direction to search in.
+        recall = (total / norm).astype(np.float32) if norm > 1e-6 else None
+    return Composition(tuple(vectors), {part.index: part.weight for part in parts}, recall)
+
+
+def pool(segments: Sequence[Embedding]) -> Embedding:
+    """One embedding for the segments of one long sound or video: the mean direction, of unit norm."""
+    if len(segments) == 1:
+        return segments[0]
+    natives = [segment.native for segment in segments if segment.native is not None]
+    return Embedding(
+        _mean_direction([segment.unified for segment in segments]),
+        _mean_direction(natives) if natives else None,
+    )
+
+
+def _mean_direction(vectors: Sequence[FloatArray]) -> FloatArray:
+    mean = np.mean(vectors, axis=0)
+    norm = float(np.linalg.norm(mean))
+    # Vectors that cancel out exactly have no mean direction; the first segment stands for the whole then.
+    return (mean / norm).astype(np.float32) if norm > 1e-6 else vectors[0]

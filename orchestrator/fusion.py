@@ -1,0 +1,80 @@
+"""Late fusion: calibrated signals -> one score per item.
+
+Three steps, each on probabilities (docs/adr/mixed-queries.md says why these):
+
+1. Within a part, spaces of the same pair of modalities look at the same row twice, so the better one counts.
+2. Within a part, modalities of an item are separate evidence: noisy-or, 1 - prod(1 - trust * p) (Pearl,
+1988).
+   More evidence never hurts, and an item found in one modality only is not punished for having no other.
+3. Across parts: positive ones are joined by the weighted geometric mean, a soft "and" (the logarithmic
+opinion pool;
+   Genest and Zidek, 1986), whose order does not change when one pair of modalities is calibrated too high or
+   too low by a factor. Negative ones multiply by (1 - p) to the power of their weight relative to the mean
+   positive one. Scaling all weights changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from operator import attrgetter
+
+from orchestrator.query import Candidate, Signal
+from orchestrator.types import Modality
+
+__all__ = ["FLOOR", "fuse"]
+
+FLOOR = 1e-4
+"""The probability of a part for which there is no evidence in an item: small, yet not a veto."""
+
+_CEILING = 1.0 - 1e-6
+
+
+def fuse(signals: Iterable[Signal], weights: Mapping[int, float], min_score: float = 0.0) -> list[Candidate]:
+    """Items by falling score, equal ones by id; those below ``min_score`` are left out.
+
+    ``weights`` holds the weight of every part, at least one of them positive. Each signal names one of them,
+    and its own weight is that of its part times the trust put in it.
+    """
+    by_item: dict[str, list[Signal]] = {}
+    for signal in signals:
+        by_item.setdefault(signal.row.item_id, []).append(signal)
+    candidates = []
+    for item_id, found in by_item.items():
+        score = _combine(_beliefs(found, weights), weights)
+        if score >= min_score:
+            found.sort(key=attrgetter("score"), reverse=True)
+            candidates.append(Candidate(item_id, score, tuple(found)))
+    candidates.sort(key=lambda candidate: (-candidate.score, candidate.item_id))
+    return candidates
+
+
+def _beliefs(signals: Iterable[Signal], weights: Mapping[int, float]) -> dict[int, float]:
+    """Per part that has evidence: the probability that the item is what the part means."""
+    best: dict[tuple[int, Modality, bool], float] = {}
+    for signal in signals:
+        source = (signal.part, signal.item_modality, signal.space == "transcript")
+        evidence = signal.score * signal.weight / weights[signal.part]
+        if evidence > best.get(source, 0.0):
+            best[source] = evidence
+    doubts: dict[int, float] = {}
+    for (part, _, _), evidence in best.items():
+        doubts[part] = doubts.get(part, 1.0) * (1.0 - evidence)
+    return {part: 1.0 - doubt for part, doubt in doubts.items()}
+
+
+def _combine(beliefs: Mapping[int, float], weights: Mapping[int, float]) -> float:
+    if len(weights) == 1:
+        (part,) = weights
+        return beliefs.get(part, 0.0)
+    positive = [weight for weight in weights.values() if weight > 0]
+    total = sum(positive)
+    logarithm = 0.0
+    for part, weight in weights.items():
+        if weight > 0:
+            logarithm += weight / total * math.log(max(beliefs.get(part, 0.0), FLOOR))
+        else:
+            # The ceiling keeps a certain dislike finite, so that weights still tell disliked items apart.
+            strength = -weight * len(positive) / total
+            logarithm += strength * math.log1p(-min(beliefs.get(part, 0.0), _CEILING))
+    return math.exp(logarithm)

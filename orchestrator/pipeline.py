@@ -1,0 +1,237 @@
+"""The way of a query, stage by stage.
+
+    admit -> classify -> embed (and transcribe) -> compose -> retrieve -> fuse -> diversify -> answer
+
+What fails is said in ``degraded`` when the rest still makes an answer; otherwise its error is the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
+
+import numpy as np
+
+from media import Limits, Modality
+from orchestrator.admit import Gate, check_query
+from orchestrator.answer import build_hits
+from orchestrator.cache import EmbeddingCache
+from orchestrator.calibrate import EmbeddingSet
+from orchestrator.classify import ClassifiedPart, Classifier
+from orchestrator.compose import EmbeddedPart, compose
+from orchestrator.deadlines import Deadline, together
+from orchestrator.diversify import mmr_order
+from orchestrator.embed import Cutter, Embedder
+from orchestrator.errors import DeadlineError, DependencyError, SensoriumError
+from orchestrator.fusion import fuse
+from orchestrator.query import Candidate, PartInfo, SearchQuery, SearchResult
+from orchestrator.retrieve import Retriever
+from orchestrator.settings import Settings
+from orchestrator.trace import Trace, reason
+from orchestrator.transcribe import Heard, Transcriber
+from orchestrator.types import UNIFIED_DIM, Embedding, Encoder, ItemStore, VectorStore
+
+__all__ = ["Pipeline"]
+
+_Embedded: TypeAlias = tuple[Embedding, bool] | DependencyError | TimeoutError
+
+# Shares of the time left, so that the stages behind still have some when one is cut short.
+_EMBED_SHARE = 0.8
+_TRANSCRIBE_SHARE = 0.6
+_RETRIEVE_SHARE = 0.8
+_DIVERSIFY_SHARE = 0.5
+
+_THREADS = 4
+
+
+class Pipeline:
+    """Answers queries. One per process; ``close`` it when no search is under way any more."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        limits: Limits,
+        embedding_set: EmbeddingSet,
+        encoder: Encoder,
+        store: VectorStore,
+        items: ItemStore,
+    ) -> None:
+        self.settings = settings
+        self.embedding_set = embedding_set
+        self.gate = Gate(settings.admission.max_concurrent, settings.admission.max_waiting)
+        self.cache = EmbeddingCache(settings.cache.max_bytes, settings.cache.ttl_s)
+        self._budget = settings.budget
+        self._store = store
+        self._items = items
+        self._executor = ThreadPoolExecutor(_THREADS, "media")
+        self._classifier = Classifier(limits, self._executor)
+        cutter = Cutter(limits, self._executor)
+        self._embedder = Embedder(
+            encoder,
+            self.cache,
+            cutter,
+            embedding_set.version,
+            flight_s=settings.budget.embed_s,
+            max_segments=settings.retrieve.max_query_segments,
+        )
+        self._transcriber = Transcriber(encoder, items, self._embedder, cutter, settings.transcribe)
+        self._retriever = Retriever(
+            store,
+            embedding_set.calibration,
+            embedding_set.version,
+            rows_per_search=settings.retrieve.rows_per_search,
+            max_candidates=settings.retrieve.max_mixed_candidates,
+        )
+
+    async def search(self, query: SearchQuery, trace: Trace, timeout_s: float | None = None) -> SearchResult:
+        """The answer to ``query`` within ``timeout_s`` seconds, at most the server's own bound.
+
+        Raises:
+            RequestError: the query, or the content of one of its parts, cannot be answered.
+            OverloadedError: too many queries at once.
+            DeadlineError: the time is over.
+            DependencyError: Triton or Milvus failed in a way that leaves nothing to answer with.
+        """
+        deadline = Deadline(min(timeout_s or self._budget.request_s, self._budget.request_s))
+        try:
+            async with asyncio.timeout_at(deadline.at_s):
+                return await self._search(query, trace, deadline)
+        except TimeoutError as error:
+            raise DeadlineError("the time for this query is over") from error
+
+    async def _search(self, query: SearchQuery, trace: Trace, deadline: Deadline) -> SearchResult:
+        with trace.stage("admit"):
+            check_query(query, self.settings.admission)
+        async with self.gate.enter(trace):
+            parts = await self._classify(query, trace, deadline)
+            embedded, infos = await self._embed(parts, trace, deadline)
+            with trace.stage("compose"):
+                composition = compose(embedded)
+            with trace.stage("retrieve"):
+                signals = await self._retriever.retrieve(
+                    composition,
+                    query.targets,
+                    query.expression,
+                    trace,
+                    deadline.budget_s(self._budget.retrieve_s, _RETRIEVE_SHARE),
+                )
+            with trace.stage("fuse"):
+                candidates = fuse(signals, composition.weights, query.min_score)
+            with trace.stage("diversify"):
+                ordered = await self._diversify(candidates, query, trace, deadline)
+            with trace.stage("answer"):
+                page = ordered[query.offset : query.offset + query.limit]
+                hits = await build_hits(page, self._items, trace, deadline.budget_s(self._budget.answer_s))
+        return SearchResult(
+            hits=hits,
+            candidates=len(candidates),
+            parts=infos,
+            stages=trace.stages(),
+            total_ms=trace.total_ms,
+            degraded=tuple(trace.degraded),
+            embedding_version=self.embedding_set.version,
+        )
+
+    async def _classify(self, query: SearchQuery, trace: Trace, deadline: Deadline) -> list[ClassifiedPart]:
+        with trace.stage("classify"):
+            async with asyncio.timeout(deadline.budget_s(self._budget.classify_s)):
+                return await self._classifier.classify(query.parts)
+
+    async def _embed(
+        self, parts: Sequence[ClassifiedPart], trace: Trace, deadline: Deadline
+    ) -> tuple[list[EmbeddedPart], tuple[PartInfo, ...]]:
+        """Vectors of every part that could be embedded, among them a positive one, and what each part was."""
+        if len(parts) == 1 and parts[0].modality is not Modality.AUDIO:
+            # The common case needs no tasks.
+            embeddings = [await self._embed_one(parts[0], trace, deadline)]
+            heard: list[Heard | None] = [None]
+        else:
+            embeddings, heard = await self._embed_all(parts, trace, deadline)
+        embedded, infos, failures = [], [], []
+        for part, result, speech in zip(parts, embeddings, heard, strict=True):
+            transcript = speech.text if speech else ""
+            cached = False
+            if isinstance(result, BaseException):
+                trace.degrade("embed", f"part {part.index}: {reason(result)}")
+                failures.append(result)
+            else:
+                embedding, cached = result
+                said = (speech.embedding, speech.confidence) if speech else (None, 0.0)
+                embedded.append(EmbeddedPart(part.index, part.modality, part.weight, embedding, *said))
+            infos.append(PartInfo(part.modality, part.kind.format, transcript, cached))
+        if not any(part.weight > 0 for part in embedded):
+            raise failures[0]
+        return embedded, tuple(infos)
+
+    async def _embed_all(
+        self, parts: Sequence[ClassifiedPart], trace: Trace, deadline: Deadline
+    ) -> tuple[list[_Embedded], list[Heard | None]]:
+        """All parts at once, and the speech in sounds beside them."""
+        embeddings: list[_Embedded] = []
+        heard: list[Heard | None] = []
+
+        async def embed() -> None:
+            embeddings.extend(await together(self._embed_one(part, trace, deadline) for part in parts))
+
+        async def listen() -> None:
+            heard.extend(await together(self._hear(part, trace, deadline) for part in parts))
+
+        await together([embed(), listen()])
+        return embeddings, heard
+
+    async def _embed_one(self, part: ClassifiedPart, trace: Trace, deadline: Deadline) -> _Embedded:
+        """A failure of Triton is returned: other parts may still make an answer. Bad content is raised."""
+        with trace.stage("embed"):
+            try:
+                budget_s = deadline.budget_s(self._budget.embed_s, _EMBED_SHARE)
+                return await self._embedder.embed(part, trace, budget_s)
+            except (DependencyError, TimeoutError) as error:
+                return error
+
+    async def _hear(self, part: ClassifiedPart, trace: Trace, deadline: Deadline) -> Heard | None:
+        if part.modality is not Modality.AUDIO:
+            return None
+        with trace.stage("transcribe"):
+            try:
+                budget_s = deadline.budget_s(self._budget.transcribe_s, _TRANSCRIBE_SHARE)
+                return await self._transcriber.transcribe(part, trace, budget_s)
+            except (SensoriumError, TimeoutError) as error:
+                trace.degrade("transcribe", reason(error))
+                return None
+
+    async def _diversify(
+        self, candidates: list[Candidate], query: SearchQuery, trace: Trace, deadline: Deadline
+    ) -> list[Candidate]:
+        """The first candidates in MMR order, the others behind them as they stand.
+
+        How many are diversified does not depend on limit and offset, so that pages never overlap.
+        """
+        wanted = query.mmr_lambda
+        mmr_lambda = self.settings.diversify.mmr_lambda if wanted is None else wanted
+        head = candidates[: self.settings.diversify.pool]
+        if mmr_lambda == 1 or len(head) < 2:
+            return candidates
+        # The row that speaks most for an item stands for it.
+        keys = [candidate.signals[0].row.key for candidate in head]
+        budget_s = deadline.budget_s(self._budget.diversify_s, _DIVERSIFY_SHARE)
+        try:
+            with trace.waiting("diversify", "milvus"):
+                async with asyncio.timeout(budget_s):
+                    found = await self._store.vectors(keys, self.embedding_set.version, budget_s)
+        except (SensoriumError, TimeoutError) as error:
+            trace.degrade("diversify", reason(error))
+            return candidates
+        vectors = np.zeros((len(head), UNIFIED_DIM), np.float32)
+        for place, key in enumerate(keys):
+            if key in found:
+                vectors[place] = found[key]
+        order = mmr_order([candidate.score for candidate in head], vectors, mmr_lambda)
+        return [head[place] for place in order] + candidates[len(head) :]
+
+    async def close(self) -> None:
+        """Ends what is in the background."""
+        await self.cache.close()
+        # A decoder that hangs ends by its own clock; waiting for it here would hold up the stop.
+        self._executor.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,129 @@
+"""A query on its way through the stages, and its answer: plain frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.types import CatalogueItem, Modality, RowHit
+
+__all__ = [
+    "Candidate",
+    "Hit",
+    "Moment",
+    "PartInfo",
+    "QueryPart",
+    "SearchQuery",
+    "SearchResult",
+    "Signal",
+    "SignalSpace",
+    "StageTime",
+]
+
+SignalSpace = Literal["unified", "audio", "video", "transcript"]
+"""Where a signal comes from: a vector space, or the unified space reached through a transcript."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryPart:
+    """One part of a query as it came in. A negative ``weight`` pushes away."""
+
+    content: str | bytes
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """A validated request. ``expression`` is a compiled filter (see ``filters.py``), "" for none."""
+
+    parts: tuple[QueryPart, ...]
+    expression: str = ""
+    targets: tuple[Modality, ...] = tuple(Modality)
+    limit: int = 10
+    offset: int = 0
+    min_score: float = 0.0
+    mmr_lambda: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One reason why an item was found: part ``part`` of the query against one of its rows.
+
+    ``similarity`` is raw, ``score`` calibrated to 0..1, ``weight`` what it counted for in the fusion
+    (signed).
+    """
+
+    part: int
+    query_modality: Modality
+    item_modality: Modality
+    space: SignalSpace
+    similarity: float
+    score: float
+    weight: float
+    row: RowHit
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An item with its fused score (0..1) and every signal behind it, the strongest first."""
+
+    item_id: str
+    score: float
+    signals: tuple[Signal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The best matching stretch of a sound or a video, in seconds."""
+
+    modality: Modality
+    media_index: int
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StageTime:
+    """Wall time of a stage.
+
+    A name with a slash ("embed/triton") is the share of it spent waiting for that server.
+    """
+
+    stage: str
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class PartInfo:
+    """What a part was taken for."""
+
+    modality: Modality
+    format: str
+    transcript: str = ""
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer."""
+
+    item: CatalogueItem
+    score: float
+    signals: tuple[Signal, ...]
+    moment: Moment | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The answer to a query.
+
+    ``degraded`` holds "stage: reason" for every stage that failed or was cut short.
+    """
+
+    hits: tuple[Hit, ...]
+    candidates: int
+    parts: tuple[PartInfo, ...]
+    stages: tuple[StageTime, ...]
+    total_ms: float
+    degraded: tuple[str, ...]
+    embedding_version: str
