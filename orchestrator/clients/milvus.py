@@ -23,7 +23,7 @@ from pymilvus import AsyncMilvusClient
 from orchestrator.clients import milvus_rows as mapping
 from orchestrator.clients.milvus_errors import NAME, translated
 from orchestrator.clients.milvus_lite import LiteGuard, LiteProcess
-from orchestrator.clients.milvus_lite_filter import rewrite_tag_filters
+from orchestrator.clients.milvus_lite_filter import for_lite
 from orchestrator.clients.milvus_setup import collection_name, ensure
 from orchestrator.clients.milvus_spec import FlushPolicy, IndexStep, load_spec
 from orchestrator.errors import ConfigurationError, UnavailableError
@@ -249,6 +249,7 @@ class VectorStore:
                 for chunk in _chunks(ids):
                     async with self._writing(space, 0):
                         await client.delete(collection_name(space), ids=chunk, **_ONCE)
+                await self._visible(space)
 
     async def _ids_of_items(self, space: Space, item_ids: Sequence[str]) -> list[str]:
         ids: list[str] = []
@@ -282,11 +283,12 @@ class VectorStore:
             for partition, group in groups.items():
                 async with self._writing(space, len(group)):
                     await client.upsert(collection_name(space), group, partition_name=partition, **_ONCE)
-        if self._spec.wait_visible:
-            await asyncio.gather(*(self._visible(space) for space, rows in entities.items() if rows))
+        await asyncio.gather(*(self._visible(space) for space, rows in entities.items() if rows))
 
     async def _visible(self, space: Space) -> None:
         """A strongly consistent read returns when every write before it can be found."""
+        if not self._spec.wait_visible:
+            return
         await self._connected().query(
             collection_name(space),
             filter=f'{mapping.ROW_ID} in ["-"]',
@@ -316,9 +318,7 @@ class VectorStore:
         live = f"deleted == false and embedding_version == {json.dumps(embedding_version)}"
         if not expression:
             return live
-        if self._spec.tags_as_tokens:
-            expression = rewrite_tag_filters(expression)
-        return f"{live} and ({expression})"
+        return f"{live} and ({expression if self._lite is None else for_lite(expression)})"
 
     def _connected(self) -> AsyncMilvusClient:
         if self._client is None:

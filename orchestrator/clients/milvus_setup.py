@@ -5,6 +5,7 @@ It never drops or alters.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Mapping
@@ -36,25 +37,27 @@ async def ensure(client: AsyncMilvusClient, spec: StoreSpec) -> dict[Space, Inde
     Raises:
         SchemaMismatchError: what is there is not what ``spec`` says. Nothing was changed.
     """
-    steps: dict[Space, IndexStep] = {}
-    for space, collection in spec.collections.items():
-        name = collection_name(space)
-        if not await client.has_collection(name):
-            # Another process may be doing the same: what counts is what stands there afterwards.
-            with contextlib.suppress(MilvusException):
-                await client.create_collection(name, schema=_schema(spec, collection))
-        differences = _field_differences(
-            _expected_fields(spec, collection), (await client.describe_collection(name))["fields"]
-        )
-        if differences:
-            raise _mismatch(name, spec.profile, differences)
-        present = set(await client.list_partitions(name))
-        for partition in collection.partitions:
-            if partition.value not in present:
-                await client.create_partition(name, partition.value)
-        steps[space] = await _ensure_index(client, spec, collection, name)
-        await client.load_collection(name)
-    return steps
+    found = await asyncio.gather(*(_ensure(client, spec, space) for space in spec.collections))
+    return dict(zip(spec.collections, found, strict=True))
+
+
+async def _ensure(client: AsyncMilvusClient, spec: StoreSpec, space: Space) -> IndexStep:
+    name, collection = collection_name(space), spec.collections[space]
+    if not await client.has_collection(name):
+        # Another process may be doing the same: what counts is what stands there afterwards.
+        with contextlib.suppress(MilvusException):
+            await client.create_collection(name, schema=_schema(spec, collection))
+    described = (await client.describe_collection(name))["fields"]
+    differences = _field_differences(_expected_fields(spec, collection), described)
+    if differences:
+        raise _mismatch(name, spec.profile, differences)
+    present = set(await client.list_partitions(name))
+    for partition in collection.partitions:
+        if partition.value not in present:
+            await client.create_partition(name, partition.value)
+    step = await _ensure_index(client, spec, collection, name)
+    await client.load_collection(name)
+    return step
 
 
 def _schema(spec: StoreSpec, collection: CollectionSpec) -> Any:
