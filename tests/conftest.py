@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["fixtures_triton", "fixtures_milvus", "fixtures_system"]
-
 FOLDERS = ("unit", "contract", "integration", "e2e")
 TESTS = Path(__file__).parent
+
+pytest_plugins = sorted(path.stem for path in TESTS.glob("fixtures_*.py"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

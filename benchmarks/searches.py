@@ -1,0 +1,52 @@
+"""Whole searches through the public API, and what of their time is neither Triton's nor Milvus's."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+import grpc
+
+from benchmarks.load import Sample, run_load
+from sensorium.v1 import sensorium_pb2 as pb
+from sensorium.v1 import sensorium_pb2_grpc as rpc
+
+__all__ = ["burst", "own_share", "search_request"]
+
+SEARCH = "/sensorium.v1.Sensorium/Search"
+CALL_TIMEOUT_S = 30.0
+
+
+def search_request(modality: str, payload: bytes) -> pb.SearchRequest:
+    """Ten hits for one part."""
+    part = pb.QueryPart(text=payload.decode()) if modality == "text" else pb.QueryPart(data=payload)
+    return pb.SearchRequest(parts=[part], limit=10)
+
+
+def burst(target: str, modality: str, payload: bytes, concurrency: int, seconds: float) -> Sample:
+    """The same search again and again: the system must run without its embedding cache. Raises LoadError."""
+    return run_load(target, SEARCH, search_request(modality, payload), concurrency, seconds)
+
+
+def own_share(target: str, texts: Sequence[str]) -> dict[str, float]:
+    """Medians over one search per text, one at a time: milliseconds in all, waiting for others, ours.
+
+    Stages named "stage/server" in an answer are the share of the stage spent waiting for that server.
+    """
+    rows: list[tuple[float, float]] = []
+    stages: dict[str, list[float]] = {}
+    with grpc.insecure_channel(target) as channel:
+        stub = rpc.SensoriumStub(channel)
+        for text in texts:
+            answer = stub.Search(search_request("text", text.encode()), timeout=CALL_TIMEOUT_S)
+            waited = sum(stage.ms for stage in answer.stages if "/" in stage.stage)
+            rows.append((answer.total_ms, waited))
+            for stage in answer.stages:
+                stages.setdefault(stage.stage, []).append(stage.ms)
+    return {
+        "total_ms": statistics.median(total for total, _ in rows),
+        "waiting_ms": statistics.median(waited for _, waited in rows),
+        "own_ms": statistics.median(total - waited for total, waited in rows),
+        "searches": float(len(rows)),
+        **{f"stage {name}": statistics.median(values) for name, values in stages.items()},
+    }

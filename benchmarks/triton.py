@@ -1,0 +1,44 @@
+"""Requests to Triton, and what it counted."""
+
+from __future__ import annotations
+
+import numpy as np
+from tritonclient.grpc import InferenceServerClient, InferInput, service_pb2
+
+from benchmarks.load import Sample, run_load
+
+__all__ = ["INFER", "batch_formed", "burst", "infer_request"]
+
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+CALL_TIMEOUT_S = 30.0
+
+
+def infer_request(modality: str, payload: bytes) -> service_pb2.ModelInferRequest:
+    """One encoded input for `embed_<modality>`: BYTES [1, 1], outputs raw."""
+    tensor = InferInput(modality, [1, 1], "BYTES")
+    tensor.set_data_from_numpy(np.array([[payload]], dtype=np.object_))
+    request = service_pb2.ModelInferRequest(model_name=f"embed_{modality}")
+    request.inputs.append(tensor._get_tensor())
+    request.raw_input_contents.append(tensor._get_content())
+    return request
+
+
+def burst(url: str, modality: str, payload: bytes, concurrency: int, seconds: float) -> Sample:
+    """Load on `embed_<modality>`. Raises LoadError."""
+    return run_load(url, INFER, infer_request(modality, payload), concurrency, seconds)
+
+
+def batch_formed(url: str, modality: str, payload: bytes, concurrency: int, seconds: float) -> float:
+    """Mean batch of the encoder under load: inference_count / exec_count of `encode_<modality>`."""
+    encoder = f"encode_{modality}"
+    before = counts(url, encoder)
+    burst(url, modality, payload, concurrency, seconds)
+    after = counts(url, encoder)
+    return (after[0] - before[0]) / max(1, after[1] - before[1])
+
+
+def counts(url: str, model: str) -> tuple[int, int]:
+    """(inferences, executions) of a model since it was loaded."""
+    with InferenceServerClient(url) as client:
+        statistics = client.get_inference_statistics(model, client_timeout=CALL_TIMEOUT_S).model_stats[0]
+        return statistics.inference_count, statistics.execution_count
