@@ -15,7 +15,6 @@ import fcntl
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -66,25 +65,29 @@ def exclusive(run_dir: Path) -> Iterator[None]:
 
 
 def start(name: str, command: Sequence[str], run_dir: Path, environ: Mapping[str, str]) -> Record:
-    """Starts `command` in a session of its own, its output appended to `run/<name>.log`.
+    """Starts `command` (its first word a path) in a session of its own, output appended to `run/<name>.log`.
 
     Raises ProcessError when it cannot be executed.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     log = run_dir / f"{name}.log"
-    with log.open("ab") as out:
-        try:
-            child = subprocess.Popen(
-                list(command),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env=dict(environ),
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise ProcessError(f"{name}: {command[0]} cannot be started: {error.strerror}") from error
-    record = Record(name, child.pid, psutil.Process(child.pid).create_time(), str(log))
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    try:
+        # Not Popen: its object would have to live as long as the process, which outlives this one.
+        pid = os.posix_spawn(
+            command[0],
+            list(command),
+            dict(environ),
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+    except OSError as error:
+        raise ProcessError(f"{name}: {command[0]} cannot be started: {error.strerror}") from error
+    record = Record(name, pid, psutil.Process(pid).create_time(), str(log))
     path = run_dir / f"{name}.process.json"
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(asdict(record)))
