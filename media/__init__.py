@@ -1,7 +1,8 @@
 """Bytes to arrays: what content is, whether it may be used, and what it holds.
 
-Everything is found from the bytes alone; every bound is in `Limits`; every refusal is a `MediaError`. Importing
-this package loads none of the decoders: each is loaded when a function that needs it is first asked for.
+Everything is found from the bytes alone; every bound is in `Limits`; every refusal is a `MediaError`.
+Importing this package loads none of the decoders: each is loaded when a function that needs it is first asked
+for.
 """
 
 from __future__ import annotations

@@ -1,111 +1,112 @@
-"""Animated GIF, WebP and PNG as videos, through Pillow."""
+"""Animated GIF, WebP and PNG: their times from the block structure, their pictures through Pillow."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from media.errors import CorruptError, TooLongError, TooManyFramesError, TooManyPixelsError
+from media.blocks import gif_blocks, png_chunks, riff_chunks
+from media.damage import diagnose, is_truncated
+from media.errors import CorruptError, TooLongError, TooManyFramesError, TooManyPixelsError, TruncatedError
 from media.image import image_errors, open_image, over_white
 from media.limits import Clock, Limits
 from media.types import Kind, Probe
 
-__all__ = ["animation_frames", "is_animated", "probe_animation"]
+__all__ = ["animation_frames", "frame_lengths_s", "is_animated", "probe_animation"]
 
-_DEFAULT_FRAME_S = 0.1  # what browsers show a frame for when it asks for 10 ms or less
+_DEFAULT_S = 0.1  # what browsers show a picture for when it asks for 10 ms or less
 
 
 def is_animated(data: bytes, name: str) -> bool:
-    """Whether a GIF, WebP or PNG has more than one picture, from its block structure alone."""
-    if name == "webp":
-        return data[12:16] == b"VP8X" and len(data) > 20 and bool(data[20] & 2)
-    if name == "png":
-        return _png_animated(data)
-    return _gif_animated(data)
+    """Whether a GIF, WebP or PNG has more than one picture."""
+    return len(frame_lengths_s(data, name)) > 1
 
 
-def _png_animated(data: bytes) -> bool:
-    at = 8
-    while at + 12 <= len(data):
-        length, chunk = struct.unpack_from(">I4s", data, at)
-        if chunk == b"acTL":
-            return int.from_bytes(data[at + 8 : at + 12]) > 1
-        if chunk == b"IDAT":
-            return False
-        at += 12 + length
-    return False
+def frame_lengths_s(data: bytes, name: str) -> list[float]:
+    """How long each picture is shown, in seconds; empty for a still WebP or PNG."""
+    reader = {"gif": _gif_lengths, "webp": _webp_lengths, "png": _png_lengths}[name]
+    return [length if length > 0.01 else _DEFAULT_S for length in reader(data)]
 
 
-def _gif_animated(data: bytes) -> bool:
-    pictures = 0
-    try:
-        at = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
-        while data[at] in {0x2C, 0x21}:
-            if data[at] == 0x2C:
-                pictures += 1
-                if pictures > 1:
-                    return True
-                flags = data[at + 9]
-                at += 11 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
-            else:
-                at += 2
-            while data[at]:
-                at += data[at] + 1
-            at += 1
-    except IndexError:
-        pass
-    return False
+def _gif_lengths(data: bytes) -> Iterator[float]:
+    length_s = 0.0
+    for name, start, _ in gif_blocks(data):
+        if name == b"!\xf9":
+            length_s = int.from_bytes(data[start + 4 : start + 6], "little") / 100
+        elif name == b",":
+            yield length_s
+            length_s = 0.0
 
 
-def _open(data: bytes, kind: Kind, limits: Limits) -> tuple[Image.Image, int]:
-    image = open_image(data, kind, limits)
-    pixels = image.width * image.height
-    if pixels > limits.max_frame_pixels:
-        raise TooManyPixelsError(kind=kind.format, limit=f"max_frame_pixels={limits.max_frame_pixels}")
-    count = getattr(image, "n_frames", 1)
-    if count > limits.max_frames:
+def _webp_lengths(data: bytes) -> Iterator[float]:
+    for name, start, _ in riff_chunks(data):
+        if name == b"ANMF":
+            yield int.from_bytes(data[start + 12 : start + 15], "little") / 1000
+
+
+def _png_lengths(data: bytes) -> Iterator[float]:
+    animated = False
+    for name, start, end in png_chunks(data):
+        if name == b"acTL":
+            animated = True
+        elif name == b"IDAT" and not animated:
+            return
+        elif name == b"fcTL" and animated and end - start == 26 and end <= len(data):
+            numerator, denominator = struct.unpack_from(">HH", data, start + 20)
+            yield numerator / (denominator or 100)
+
+
+def _checked_lengths(data: bytes, kind: Kind, limits: Limits) -> list[float]:
+    if is_truncated(data, kind.format):
+        raise TruncatedError(kind=kind.format)
+    lengths = frame_lengths_s(data, kind.format)
+    if not lengths:
+        raise CorruptError("there are no frames in it", kind=kind.format)
+    if len(lengths) > limits.max_frames:
         raise TooManyFramesError(kind=kind.format, limit=f"max_frames={limits.max_frames}")
-    if pixels * count > limits.max_animation_pixels:
-        raise TooManyPixelsError(
-            kind=kind.format, limit=f"max_animation_pixels={limits.max_animation_pixels}"
-        )
-    return image, count
+    if sum(lengths) > limits.max_video_s:
+        raise TooLongError(kind=kind.format, limit=f"max_video_s={limits.max_video_s:g}")
+    return lengths
+
+
+def _check_pixels(width: int, height: int, count: int, kind: Kind, limits: Limits) -> None:
+    for pixels, name in (
+        (width * height, "max_frame_pixels"),
+        (width * height * count, "max_animation_pixels"),
+    ):
+        if pixels > getattr(limits, name):
+            raise TooManyPixelsError(kind=kind.format, limit=f"{name}={getattr(limits, name)}")
 
 
 def probe_animation(data: bytes, kind: Kind, limits: Limits) -> Probe:
-    """Facts about an animation; times of frames are known only to those who walk through it."""
-    with image_errors(data, kind.format):
-        image, count = _open(data, kind, limits)
-        with image:
-            duration_s = _frame_s(image) * count
-    return Probe(kind, image.width, image.height, duration_s, count)
+    """Size, exact frame count and duration. Raises what `animation_frames` raises, short of decoding."""
+    lengths = _checked_lengths(data, kind, limits)
+    with image_errors(data, kind.format), open_image(data, kind, limits) as image:
+        _check_pixels(image.width, image.height, len(lengths), kind, limits)
+        return Probe(kind, image.width, image.height, sum(lengths), len(lengths))
 
 
 def animation_frames(
-    data: bytes, kind: Kind, limits: Limits, clock: Clock
-) -> Iterator[tuple[float, float, npt.NDArray[np.uint8]]]:
-    """(start, end, uint8 [H, W, 3]) of every picture in order. Raises what `decode_image` raises."""
-    start_s = 0.0
-    with image_errors(data, kind.format):
-        image, count = _open(data, kind, limits)
-        with image:
-            for index in range(count):
-                clock.check()
-                try:
-                    image.seek(index)
-                except EOFError as error:
-                    raise CorruptError(kind=kind.format) from error
-                end_s = start_s + _frame_s(image)
-                if end_s > limits.max_video_s:
-                    raise TooLongError(kind=kind.format, limit=f"max_video_s={limits.max_video_s:g}")
-                yield start_s, end_s, np.asarray(over_white(image.convert("RGBA")))
-                start_s = end_s
+    data: bytes, kind: Kind, limits: Limits, wanted: Collection[int], clock: Clock
+) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+    """(index, uint8 [H, W, 3]) of the wanted pictures in order; those between are decoded but not converted.
 
-
-def _frame_s(image: Image.Image) -> float:
-    duration_s = float(image.info.get("duration", 0)) / 1000
-    return duration_s if duration_s > 0.01 else _DEFAULT_FRAME_S
+    Raises TruncatedError, CorruptError, TooManyFramesError, TooManyPixelsError (max_frame_pixels for one,
+    max_animation_pixels for all together), TooLongError, DeadlineError.
+    """
+    lengths = _checked_lengths(data, kind, limits)
+    with image_errors(data, kind.format), open_image(data, kind, limits) as image:
+        _check_pixels(image.width, image.height, len(lengths), kind, limits)
+        # An APNG may begin with a picture for viewers that know no animation: it is not part of it.
+        first = 1 if getattr(image, "default_image", False) else 0
+        for index in range(max(wanted) + 1):
+            clock.check()
+            try:
+                image.seek(first + index)
+            except EOFError as error:
+                raise diagnose(data, kind.format)(kind=kind.format) from error
+            if index in wanted:
+                yield index, np.asarray(over_white(image.convert("RGBA")))

@@ -8,8 +8,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from media.containers import open_container, sound_stream
-from media.errors import CorruptError, EmptyError, TooLongError, UnsupportedError
+from media.containers import SoundPacket, open_container, sound_stream
+from media.errors import EmptyError, TooLongError
 from media.limits import Clock, Limits, check_size
 from media.types import SAMPLE_RATE_HZ, Audio, Kind
 
@@ -56,23 +56,29 @@ def decode_audio(data: bytes, limits: Limits, kind: Kind | None = None) -> Audio
     check_size(data, limits, kind.format)
     clock = Clock(limits.decode_deadline_s, limit="decode_deadline_s", kind=kind.format)
     with open_container(data, kind, limits) as container:
-        stream = sound_stream(container)
+        stream = sound_stream(container, kind.format)
         if stream is None:
             raise EmptyError("there is no sound in it", kind=kind.format)
-        audio = decode_sound_packets(container.demux(stream), stream, limits.max_audio_s, clock)
-    if audio is None:
+        sound = decode_sound_packets(container.demux(stream), stream, limits.max_audio_s, clock)
+    if sound is None:
         raise EmptyError("there is no sound in it", kind=kind.format)
-    return audio
+    return Audio(sound[0], sound[0].size / SAMPLE_RATE_HZ)
 
 
 def decode_sound_packets(
-    packets: Iterable[av.Packet], stream: av.AudioStream, max_s: float, clock: Clock
-) -> Audio | None:
-    """Decodes `packets` of `stream`, or None when they hold no samples. To be called inside open_container."""
+    packets: Iterable[SoundPacket], stream: av.AudioStream, max_s: float, clock: Clock
+) -> tuple[npt.NDArray[np.float32], float | None] | None:
+    """Samples as in `Audio` and the container's time of the first one, or None when there are none.
+
+    To be called inside `open_container`. Raises TooLongError (max_audio_s), DeadlineError.
+    """
     resampler = Resampler()
     blocks: list[npt.NDArray[np.float32]] = []
     count = 0
-    for frame in _frames(packets, stream, clock):
+    first_s: float | None = None
+    for index, frame in enumerate(_frames(packets, stream, clock)):
+        if index == 0 and frame.pts is not None:
+            first_s = frame.time
         for block in resampler.push(frame):
             blocks.append(block)
             count += block.size
@@ -83,10 +89,12 @@ def decode_sound_packets(
         return None
     samples = np.nan_to_num(np.concatenate(blocks), nan=0.0, posinf=1.0, neginf=-1.0)
     np.clip(samples, -1.0, 1.0, out=samples)
-    return Audio(samples, samples.size / SAMPLE_RATE_HZ)
+    return samples, first_s
 
 
-def _frames(packets: Iterable[av.Packet], stream: av.AudioStream, clock: Clock) -> Iterator[av.AudioFrame]:
+def _frames(packets: Iterable[SoundPacket], stream: av.AudioStream, clock: Clock) -> Iterator[av.AudioFrame]:
     for packet in packets:
         clock.check()
-        yield from packet.decode()  # type: ignore[misc]
+        if packet.size:  # demux ends with an empty packet
+            yield from stream.codec_context.decode(packet)
+    yield from stream.codec_context.decode(None)

@@ -9,15 +9,28 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeAlias
 
 import av
 import av.container
+import av.stream
 
-from media.errors import CorruptError, DeadlineError, EncryptedError, MediaError, UnsupportedError
+from media.damage import is_truncated
+from media.errors import (
+    CorruptError,
+    DeadlineError,
+    EncryptedError,
+    MediaError,
+    TruncatedError,
+    UnsupportedError,
+)
 from media.limits import Limits
 from media.types import Kind
 
-__all__ = ["foreign_errors", "has_pictures", "open_container", "sound_stream", "video_stream"]
+__all__ = ["SoundPacket", "VideoPacket", "has_pictures", "open_container", "sound_stream", "video_stream"]
+
+SoundPacket: TypeAlias = "av.Packet[av.AudioStream]"
+VideoPacket: TypeAlias = "av.Packet[av.VideoStream]"
 
 _DEMUXERS = {
     "wav": "wav",
@@ -32,66 +45,35 @@ _DEMUXERS = {
     "avi": "avi",
 }
 _SOUND_CODECS = {
-    *(
-        "mp3",
-        "mp3float",
-        "mp2",
-        "aac",
-        "opus",
-        "libopus",
-        "vorbis",
-        "libvorbis",
-        "flac",
-        "alac",
-        "ac3",
-        "eac3",
-    ),
+    *("mp3", "mp3float", "mp2", "aac", "opus", "libopus", "vorbis", "flac", "alac", "ac3", "eac3"),
     *("pcm_u8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
     *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_alaw", "pcm_mulaw", "adpcm_ms", "adpcm_ima_wav"),
 }
 _VIDEO_CODECS = {
     *("h264", "hevc", "vp8", "vp9", "libvpx", "libvpx-vp9", "av1", "libdav1d", "theora", "prores"),
-    *(
-        "mpeg4",
-        "msmpeg4",
-        "msmpeg4v3",
-        "mpeg1video",
-        "mpeg2video",
-        "h263",
-        "mjpeg",
-        "png",
-        "rawvideo",
-        "wmv2",
-    ),
+    *("mpeg4", "msmpeg4", "msmpeg4v3", "mpeg1video", "mpeg2video", "h263", "mjpeg", "png", "rawvideo"),
 }
+# Sample entries of Common Encryption (ISO/IEC 23001-7) and of older protected iTunes files.
 _ENCRYPTED_TAGS = {"encv", "enca", "drms", "drmi"}
 
 
 @contextmanager
-def foreign_errors(kind: str) -> Iterator[None]:
-    """PyAV's errors become ours. They come from opening, demuxing and decoding (av.error.FFmpegError)."""
-    try:
-        yield
-    except MediaError:
-        raise
-    except (av.error.TimeoutError, av.error.ExitError) as error:
-        raise DeadlineError(kind=kind) from error
-    except (av.error.DecoderNotFoundError, av.error.PatchWelcomeError) as error:
-        raise UnsupportedError("the codec is not supported", kind=kind) from error
-    except (av.error.FFmpegError, ValueError, OverflowError) as error:
-        raise CorruptError(kind=kind) from error
+def open_container(
+    data: bytes, kind: Kind, limits: Limits, *, whole: bool = True
+) -> Iterator[av.container.InputContainer]:
+    """`data` as an open container; every error of PyAV inside the block becomes a MediaError.
 
-
-@contextmanager
-def open_container(data: bytes, kind: Kind, limits: Limits) -> Iterator[av.container.InputContainer]:
-    """`data` as an open container; every PyAV error inside the block becomes a MediaError."""
+    With `whole`, data that lacks its end is refused: FFmpeg would play what there is.
+    """
+    if whole and is_truncated(data, kind.format):
+        raise TruncatedError(kind=kind.format)
     options = {
         "protocol_whitelist": "none",
         "codec_whitelist": ",".join(sorted(_SOUND_CODECS | _VIDEO_CODECS)),
         "max_pixels": str(limits.max_frame_pixels),
     }
     with (
-        foreign_errors(kind.format),
+        _foreign_errors(kind.format),
         av.open(
             io.BytesIO(data),
             mode="r",
@@ -101,25 +83,59 @@ def open_container(data: bytes, kind: Kind, limits: Limits) -> Iterator[av.conta
             metadata_errors="replace",
         ) as container,
     ):
-        for stream in container.streams:
-            if stream.codec_context is not None and stream.codec_context.codec_tag in _ENCRYPTED_TAGS:
-                raise EncryptedError(kind=kind.format)
         yield container
 
 
-def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The first stream of moving pictures; cover art does not count."""
+@contextmanager
+def _foreign_errors(kind: str) -> Iterator[None]:
+    """PyAV's errors become ours. They come from opening, demuxing, decoding, scaling and resampling."""
+    try:
+        yield
+    except MediaError:
+        raise
+    except (av.error.TimeoutError, av.error.ExitError) as error:
+        raise DeadlineError(kind=kind) from error
+    except (av.error.DecoderNotFoundError, av.error.PatchWelcomeError) as error:
+        raise UnsupportedError("the codec is not supported", kind=kind) from error
+    # ValueError: odd layouts and pixel formats; OverflowError: nonsense times and rates.
+    except (av.error.FFmpegError, ValueError, OverflowError, ZeroDivisionError, MemoryError) as error:
+        raise CorruptError(kind=kind) from error
+
+
+def video_stream(container: av.container.InputContainer, kind: str) -> av.VideoStream | None:
+    """The first stream of moving pictures; cover art does not count.
+
+    Raises EncryptedError, and UnsupportedError for a codec that is not on the list.
+    """
     for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
+        if not _is_cover(stream):
+            _check_codec(stream, _VIDEO_CODECS, kind)
             return stream
     return None
 
 
-def sound_stream(container: av.container.InputContainer) -> av.AudioStream | None:
-    return container.streams.audio[0] if container.streams.audio else None
+def sound_stream(container: av.container.InputContainer, kind: str) -> av.AudioStream | None:
+    """The first stream of sound. Raises what `video_stream` raises."""
+    for stream in container.streams.audio:
+        _check_codec(stream, _SOUND_CODECS, kind)
+        return stream
+    return None
+
+
+def _check_codec(stream: av.VideoStream | av.AudioStream, allowed: set[str], kind: str) -> None:
+    # PyAV leaves a stream without a context when FFmpeg knows no decoder for it.
+    context = getattr(stream, "codec_context", None)
+    if context is not None and context.codec_tag in _ENCRYPTED_TAGS:
+        raise EncryptedError(kind=kind)
+    if context is None or context.name not in allowed:
+        raise UnsupportedError("the codec is not supported", kind=kind)
+
+
+def _is_cover(stream: av.VideoStream) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 def has_pictures(data: bytes, kind: Kind, limits: Limits) -> bool:
     """False for a container with sound and nothing to see."""
-    with open_container(data, kind, limits) as container:
-        return video_stream(container) is not None or sound_stream(container) is None
+    with open_container(data, kind, limits, whole=False) as container:
+        return not container.streams.audio or not all(map(_is_cover, container.streams.video))

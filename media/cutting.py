@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +23,10 @@ MP4 = Kind(Modality.VIDEO, "mp4", "video/mp4")
 def segments(data: bytes, kind: Kind, limits: Limits) -> Iterator[Segment]:
     """Pieces in order. Together they cover the whole; neighbours overlap.
 
-    A sound within segment_audio_s, a video within segment_video_s (and both within segment_bytes) gives itself,
-    unchanged; so does every text and picture, with no duration. Pieces of sounds are FLAC, 16 kHz, mono; pieces
-    of videos are MP4 (H.264, AAC) of at most segment_video_height_px and segment_video_fps. Raises what `probe`,
-    `decode_audio` and `decode_video` raise.
+    A sound within segment_audio_s, a video within segment_video_s (and both within segment_bytes) gives
+    itself, unchanged; so does every text and picture, with no duration. Pieces of sounds are FLAC, 16 kHz,
+    mono; pieces of videos are MP4 (H.264, AAC) of at most segment_video_height_px and segment_video_fps.
+    Raises what `probe`, `decode_audio` and `decode_video` raise.
     """
     if kind.modality in {Modality.TEXT, Modality.IMAGE}:
         yield Segment(0, 0.0, 0.0, data, kind)
@@ -43,7 +44,7 @@ def segments(data: bytes, kind: Kind, limits: Limits) -> Iterator[Segment]:
 
 
 def spans(duration_s: float, length_s: float, overlap_s: float) -> list[tuple[float, float]]:
-    """(start, end) of pieces of `length_s` with equal overlaps of at least `overlap_s`, covering the whole."""
+    """(start, end) of pieces of `length_s`, equal overlaps of at least `overlap_s`, covering the whole."""
     if duration_s <= length_s:
         return [(0.0, duration_s)]
     count = math.ceil((duration_s - overlap_s) / (length_s - overlap_s) - 1e-9)
@@ -53,10 +54,16 @@ def spans(duration_s: float, length_s: float, overlap_s: float) -> list[tuple[fl
 
 def encode_flac(samples: npt.NDArray[np.float32]) -> bytes:
     """float32 [n] in [-1, 1] at 16 kHz -> a FLAC file (16 bit)."""
-    import soundfile
+    import av
 
     file = io.BytesIO()
-    soundfile.write(file, samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
+    with av.open(file, "w", format="flac") as container:
+        stream = container.add_stream("flac", rate=SAMPLE_RATE_HZ, layout="mono", format="s16")
+        whole = (np.clip(samples, -1, 1) * 32767).round().astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(whole[np.newaxis], format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE_HZ, 0, Fraction(1, SAMPLE_RATE_HZ)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
     return file.getvalue()
 
 

@@ -12,16 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, ImageOps
 
-from media.errors import (
-    BombError,
-    CorruptError,
-    MediaError,
-    TooManyPixelsError,
-    TruncatedError,
-    UnsupportedError,
-)
+from media.damage import diagnose
+from media.errors import BombError, MediaError, TooManyPixelsError, UnsupportedError
 from media.limits import Limits, check_size
-from media.truncation import is_truncated
 from media.types import Kind
 
 __all__ = ["decode_image", "image_errors", "open_image", "over_white"]
@@ -63,7 +56,7 @@ def image_errors(data: bytes, kind: str) -> Iterator[None]:
         AttributeError,
         RuntimeError,
     ) as error:
-        raise (TruncatedError if is_truncated(data, kind) else CorruptError)(kind=kind) from error
+        raise diagnose(data, kind)(kind=kind) from error
 
 
 def open_image(data: bytes, kind: Kind, limits: Limits) -> Image.Image:
@@ -100,7 +93,7 @@ def decode_image(data: bytes, limits: Limits, kind: Kind | None = None) -> npt.N
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # noqa: BLE001 - broken EXIF is common and no reason to refuse the picture
+    except Exception:
         return image
 
 

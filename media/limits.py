@@ -45,7 +45,7 @@ class Limits:
     segment_video_height_px: int = 360
     segment_video_fps: float = 15.0
 
-    svg_render_px: int = 1024  # longest side of a rasterised SVG
+    svg_render_px: int = 512  # longest side of a rasterised SVG
     svg_deadline_s: float = 0.8
     svg_memory_bytes: int = 512 * 1024 * 1024
     decode_deadline_s: float = 20.0

@@ -27,8 +27,11 @@ def probe(data: bytes, kind: Kind, limits: Limits) -> Probe:
 def _probe_image(data: bytes, kind: Kind, limits: Limits) -> Probe:
     from media.image import image_errors, open_image
 
-    if kind.format == "svg":  # no pixels before it is rendered, at a size of our choice
-        return Probe(kind, limits.svg_render_px, limits.svg_render_px)
+    if kind.format == "svg":  # it has no pixels before it is rendered
+        from media.svg import check_svg
+
+        check_svg(data, limits)
+        return Probe(kind)
     with image_errors(data, kind.format), open_image(data, kind, limits) as image:
         return Probe(kind, image.width, image.height)
 
@@ -38,11 +41,11 @@ def _probe_audio(data: bytes, kind: Kind, limits: Limits) -> Probe:
 
     clock = Clock(limits.decode_deadline_s, limit="decode_deadline_s", kind=kind.format)
     with open_container(data, kind, limits) as container:
-        stream = sound_stream(container)
+        stream = sound_stream(container, kind.format)
         if stream is None:
             raise EmptyError("there is no sound in it", kind=kind.format)
         duration_s = 0.0
-        if stream.duration is not None:
+        if stream.duration is not None and stream.time_base is not None:
             duration_s = float(stream.duration * stream.time_base)
         elif container.duration is not None:
             duration_s = container.duration / 1_000_000
@@ -62,7 +65,8 @@ def _probe_audio(data: bytes, kind: Kind, limits: Limits) -> Probe:
 
 def _probe_video(data: bytes, kind: Kind, limits: Limits) -> Probe:
     from media.containers import open_container
-    from media.video import ANIMATIONS, read_tracks
+    from media.tracks import read_tracks
+    from media.video import ANIMATIONS
 
     if kind.format in ANIMATIONS:
         from media.animation import probe_animation
@@ -73,7 +77,7 @@ def _probe_video(data: bytes, kind: Kind, limits: Limits) -> Probe:
         if container.duration is not None and container.duration / 1_000_000 > limits.max_video_s:
             raise TooLongError(kind=kind.format, limit=f"max_video_s={limits.max_video_s:g}")
         tracks = read_tracks(container, limits, clock)
-        context = tracks.stream.codec_context
+        context = tracks.video.codec_context
         return Probe(
             kind,
             context.width,

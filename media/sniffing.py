@@ -1,12 +1,13 @@
 """What content is, from its bytes alone: names and claimed types are never asked for.
 
-Two ways, the cheap one first: signatures that are exact (a few microseconds), then Magika's model (about 10 ms;
-Fratantonio et al., "Magika: AI-Powered Content-Type Detection", ICSE 2025), which also tells text from binary.
-Containers that may hold sound alone are opened to see whether there is a picture in them.
+Two ways, the cheap one first: signatures that are exact (microseconds), then Magika's model (about 10 ms;
+Fratantonio et al., "Magika: AI-Powered Content-Type Detection", ICSE 2025), which also tells text from
+binary. Containers that may hold sound alone are opened to see whether there is a picture in them.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 from functools import cache
 from typing import TYPE_CHECKING
@@ -65,7 +66,12 @@ _MAYBE_SOUND = {"mp4": "m4a", "mov": "m4a", "webm": "webm", "mkv": "mkv", "ogg":
 _LABELS = {"qt": "mov", "3gp": "mp4"}
 _STILL_BRANDS = {b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1", b"jxl "}
 
-_lock = threading.Lock()
+# Labels without a meaning of their own.
+_UNSURE = {"unknown", "undefined", "randomtxt", "randombytes"}
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+_BMP_HEADERS = {size.to_bytes(4, "little") for size in (12, 40, 52, 56, 64, 108, 124)}
+
+_loading = threading.Lock()
 
 
 def sniff(data: bytes, limits: Limits) -> Kind:
@@ -92,7 +98,7 @@ def sniff(data: bytes, limits: Limits) -> Kind:
 
 def _signature(data: bytes) -> str:
     """The name of an unambiguous signature, or ""; encrypted archives and documents are refused here."""
-    head = data[:16]
+    head = data[:18]
     if head.startswith(b"\xff\xd8\xff"):
         return "jpeg"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -117,6 +123,12 @@ def _signature(data: bytes) -> str:
         from media.svg import is_gzipped_svg
 
         return "svg" if is_gzipped_svg(data) else "gzip"
+    if head.startswith(b"BM") and head[6:10] == b"\0\0\0\0" and head[14:18] in _BMP_HEADERS:
+        return "bmp"
+    if _is_mp3(data):
+        return "mp3"
+    if head.startswith(b"\xd0\xcf\x11\xe0") and "EncryptedPackage".encode("utf-16-le") in data:
+        raise EncryptedError(kind="office")
     if head.startswith(b"PK\x03\x04"):
         if data[6] & 1:
             raise EncryptedError(kind="zip")
@@ -125,25 +137,69 @@ def _signature(data: bytes) -> str:
         if b"/Encrypt" in data:
             raise EncryptedError(kind="pdf")
         return "pdf"
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        from media.svg import is_svg
+
+        return "svg" if is_svg(data) else ""
     return ""
 
 
+_MP3_KBPS = (
+    (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),  # MPEG-1, layer III
+    (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),  # MPEG-2 and 2.5
+)
+_MP3_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+
+
+def _is_mp3(data: bytes) -> bool:
+    """Two headers of layer III frames, one frame apart, at the start or after an ID3v2 tag."""
+    at = 0
+    if data.startswith(b"ID3") and len(data) > 10:
+        size = 0
+        for byte in data[6:10]:
+            size = size << 7 | byte & 0x7F
+        at = 10 + size
+    length = _mp3_frame_bytes(data[at : at + 4])
+    return length > 0 and _mp3_frame_bytes(data[at + length : at + length + 4]) > 0
+
+
+def _mp3_frame_bytes(header: bytes) -> int:
+    """The length of the layer III frame (ISO/IEC 11172-3, 13818-3) with this header; 0 for no such header."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
+        return 0
+    version, rate, bits = header[1] >> 3 & 3, header[2] >> 2 & 3, header[2] >> 4
+    if version not in _MP3_HZ or rate == 3 or bits in {0, 15}:
+        return 0
+    mpeg1 = version == 3
+    kbps = _MP3_KBPS[0 if mpeg1 else 1][bits]
+    return (144 if mpeg1 else 72) * kbps * 1000 // _MP3_HZ[version][rate] + (header[2] >> 1 & 1)
+
+
 @cache
-def _magika() -> Magika:
+def _load_magika() -> Magika:
     from magika import Magika
 
     return Magika()
 
 
 def _ask_magika(data: bytes) -> str:
-    with _lock:  # one load; calls are short
-        result = _magika().identify_bytes(data)
-    label = str(result.output.label)
+    with _loading:
+        magika = _load_magika()
+    output = magika.identify_bytes(data).output
+    label = str(output.label)
     if label == "svg":
-        return "svg"
-    if result.output.is_text:
+        return label
+    if output.is_text or (label in _UNSURE and _is_clean_text(data)):
         return "text"
     return _LABELS.get(label, label)
+
+
+def _is_clean_text(data: bytes) -> bool:
+    """UTF-8 without control characters: what is left of short texts that the model is not sure about."""
+    try:
+        return not _CONTROLS.search(data.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def _with_or_without_pictures(data: bytes, name: str, limits: Limits) -> Kind:

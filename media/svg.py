@@ -27,7 +27,7 @@ from media.errors import (
 from media.limits import Limits
 from media.svg_process import RENDERER
 
-__all__ = ["is_gzipped_svg", "is_svg", "render_svg"]
+__all__ = ["check_svg", "is_gzipped_svg", "is_svg", "render_svg"]
 
 _PROLOGUE_BYTES = 64 * 1024
 _GZIP = 31  # zlib's window bits for a gzip header
@@ -64,17 +64,21 @@ def render_svg(data: bytes, limits: Limits) -> Image.Image:
     Raises TooLargeError (max_svg_bytes), BombError, UnsupportedError (entities), ExternalReferenceError,
     CorruptError, DeadlineError (svg_deadline_s of processor time).
     """
+    png = RENDERER.render(check_svg(data, limits), limits)
+    return Image.open(io.BytesIO(png), formats=("PNG",))
+
+
+def check_svg(data: bytes, limits: Limits) -> bytes:
+    """The markup, plain and in UTF-8, once it is known to be harmless. Raises what `render_svg` raises."""
     if data.startswith(b"\x1f\x8b"):
         data = _gunzip(data, limits)
     if len(data) > limits.max_svg_bytes:
         raise TooLargeError(kind="svg", limit=f"max_svg_bytes={limits.max_svg_bytes}")
-    encoding = _check(data, limits)
+    encoding = _read(data, limits)
     try:
-        markup = data.decode(encoding).removeprefix("\ufeff")
+        return data.decode(encoding).removeprefix("\ufeff").encode()
     except UnicodeError as error:
         raise CorruptError(kind="svg") from error
-    png = RENDERER.render(markup.encode(), limits)
-    return Image.open(io.BytesIO(png), formats=("PNG",))
 
 
 def _gunzip(data: bytes, limits: Limits) -> bytes:
@@ -90,7 +94,7 @@ def _gunzip(data: bytes, limits: Limits) -> bytes:
     return plain
 
 
-def _check(data: bytes, limits: Limits) -> str:
+def _read(data: bytes, limits: Limits) -> str:
     """Reads the markup once, without building a tree; gives its encoding."""
     encoding = "utf-8"
     elements = 0

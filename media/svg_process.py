@@ -72,7 +72,7 @@ class Renderer:
         if process and self._owner == os.getpid() and self._bounds == bounds and process.poll() is None:
             return process
         self._stop()
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(
             [_interpreter(), "-m", "media.svg_worker", *map(str, bounds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

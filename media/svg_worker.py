@@ -1,7 +1,8 @@
-"""Renders SVG in a fenced process: `python -m media.svg_worker CPU_MS MEMORY_BYTES`, frames on stdin and stdout.
+"""Renders SVG in a fenced process: `python -m media.svg_worker CPU_MS MEMORY_BYTES`, over stdin and stdout.
 
-A request is (side in pixels, length) as two big-endian uint32 and the markup; an answer is (1, length) and a PNG,
-or (0, 0) when the markup does not render. One zero byte says that the worker is ready. It ends with its input.
+A request is (side in pixels, length) as two big-endian uint32 and the markup; an answer is (1, length) and a
+PNG, or (0, 0) when the markup does not render. One zero byte says that the worker is ready. It ends with its
+input.
 
 The kernel keeps the fence: no further file descriptors (so no file and no socket can be opened), a cap on
 memory, and a processor-time alarm for each request that kills the process.
@@ -19,6 +20,7 @@ import resvg_py
 __all__ = ["REQUEST", "main"]
 
 REQUEST = struct.Struct(">II")
+_DPI = 96  # CSS's; without it resvg-py takes lengths in points or millimetres for nothing
 
 
 def main(cpu_ms: int, memory_bytes: int) -> None:
@@ -48,7 +50,11 @@ def _render(markup: bytes, side_px: int) -> bytes:
     try:
         # Width and height together are a box: the picture is fitted into it and keeps its shape.
         return resvg_py.svg_to_bytes(
-            svg_string=markup.decode(), width=side_px, height=side_px, skip_system_fonts=True
+            svg_string=markup.decode(),
+            width=side_px,
+            height=side_px,
+            dpi=_DPI,
+            skip_system_fonts=True,
         )
     except (ValueError, MemoryError):
         return b""

@@ -10,12 +10,12 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from media.audio import decode_sound_packets
 from media.containers import open_container
 from media.cutting import MP4, spans
 from media.limits import Clock, Limits
+from media.tracks import read_tracks
 from media.types import SAMPLE_RATE_HZ, Audio, Kind, Segment
-from media.video import ANIMATIONS, decode_video, fitted_size, picture, read_tracks, thin
+from media.video import ANIMATIONS, decode_video, fitted_size, picture, thin
 
 __all__ = ["cut_video", "encode_mp4"]
 
@@ -31,11 +31,9 @@ def cut_video(data: bytes, kind: Kind, limits: Limits) -> Iterator[Segment]:
         return
     with open_container(data, kind, limits) as container:
         tracks = read_tracks(container, limits, clock)
-        audio: Audio | None = None
-        if tracks.sound is not None:
-            audio = decode_sound_packets(tracks.sound_packets, tracks.sound, limits.max_video_s + 1, clock)
-        size = fitted_size(tracks.stream, limits.segment_video_height_px)
-        kept = thin(tracks.frame_times_s, limits.segment_video_fps)
+        audio = tracks.audio(limits, clock)
+        size = fitted_size(tracks.video, limits.segment_video_height_px)
+        kept = thin(sorted(tracks.times_s), limits.segment_video_fps)
         cuts = spans(tracks.duration_s, limits.segment_video_s, limits.segment_video_overlap_s)
         for index, (start_s, end_s) in enumerate(cuts):
             times = [start_s, *(t for t in kept if start_s < t < end_s)]
@@ -89,7 +87,7 @@ def encode_mp4(
             container.mux(video.encode(frame))
         if video is not None:
             container.mux(video.encode(None))
-        if sound is not None:
+        if sound is not None and samples is not None:
             block = av.AudioFrame.from_ndarray(samples[np.newaxis], format="fltp", layout="mono")
             block.sample_rate, block.pts, block.time_base = SAMPLE_RATE_HZ, 0, Fraction(1, SAMPLE_RATE_HZ)
             container.mux(sound.encode(block))

@@ -22,7 +22,7 @@ class Modality(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What some content was found to be: `format` is a short name ("png", "mp4"), `mime` a safe media type."""
+    """What content was found to be: `format` is a short name ("png", "mp4"), `mime` its media type."""
 
     modality: Modality
     format: str

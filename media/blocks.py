@@ -1,0 +1,78 @@
+"""The block structures of file formats: where each block begins and ends, without reading what is in it.
+
+Every function yields (name, start, end) of the payloads in file order. The last `end` lies beyond the data
+when the file was cut; a block header that is itself cut is not given.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+__all__ = ["Block", "gif_blocks", "iso_boxes", "png_chunks", "riff_chunks"]
+
+Block = tuple[bytes, int, int]
+
+
+def png_chunks(data: bytes) -> Iterator[Block]:
+    """Chunks of a PNG (W3C PNG, section 5); checksums are not part of the payload."""
+    at = 8
+    while at + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        yield name, at + 8, at + 8 + length
+        at += 12 + length
+
+
+def riff_chunks(data: bytes) -> Iterator[Block]:
+    """Top-level chunks of a RIFF file."""
+    at = 12
+    while at + 8 <= len(data):
+        name, length = struct.unpack_from("<4sI", data, at)
+        yield name, at + 8, at + 8 + length
+        at += 8 + length + (length & 1)
+
+
+def iso_boxes(data: bytes) -> Iterator[Block]:
+    """Top-level boxes of an ISO base media file (ISO/IEC 14496-12); stops at a size no box can have."""
+    at = 0
+    while at + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        header = 8
+        if length == 1 and at + 16 <= len(data):
+            (length,) = struct.unpack_from(">Q", data, at + 8)
+            header = 16
+        if length == 0:  # to the end of the file
+            length = len(data) - at
+        if length < header:
+            return
+        yield name, at + header, at + length
+        at += length
+
+
+def gif_blocks(data: bytes) -> Iterator[Block]:
+    """Images (b","), extensions (b"!" and their label) and the trailer (b";") of a GIF89a file."""
+    try:
+        at = 13 + _colour_table(data[10])
+        while True:
+            start = at
+            if data[at] == 0x3B:
+                yield b";", at, at + 1
+                return
+            if data[at] == 0x2C:
+                name = b","
+                at += 11 + _colour_table(data[at + 9])
+            elif data[at] == 0x21:
+                name = b"!" + data[at + 1 : at + 2]
+                at += 2
+            else:
+                return
+            while at < len(data) and data[at]:
+                at += data[at] + 1
+            at += 1
+            yield name, start, at
+    except IndexError:
+        return
+
+
+def _colour_table(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0

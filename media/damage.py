@@ -1,0 +1,98 @@
+"""What is wrong with a file that cannot be decoded. Read from its structure, never from error texts."""
+
+from __future__ import annotations
+
+import zlib
+
+from media.blocks import gif_blocks, iso_boxes, png_chunks
+from media.errors import BombError, CorruptError, MediaError, TruncatedError
+
+__all__ = ["diagnose", "is_truncated"]
+
+_RIFF = {"wav", "webp", "avi"}
+_ISO = {"mp4", "mov", "m4a"}
+# Writers that cannot seek back leave a huge length; it then means "to the end".
+_STREAMED = 0x7FFFF000
+# Pillow reads no compressed text or colour profile beyond this.
+_MAX_PNG_TEXT_BYTES = 1024 * 1024
+_EBML_UNKNOWN = {(1 << 7 * n) - 1 for n in range(1, 9)}
+
+
+def diagnose(data: bytes, name: str) -> type[MediaError]:
+    """TruncatedError, BombError or CorruptError for `data` of format `name`, which did not decode."""
+    if is_truncated(data, name):
+        return TruncatedError
+    if name == "png" and _png_text_bomb(data):
+        return BombError
+    return CorruptError
+
+
+def is_truncated(data: bytes, name: str) -> bool:
+    """True when `data`, of format `name`, certainly lacks its end; False also where that cannot be told."""
+    if name in _RIFF:
+        size = int.from_bytes(data[4:8], "little")
+        return len(data) < 12 or (
+            size < _STREAMED and size + 7 > len(data)
+        )  # the last padding byte is optional
+    if name in _ISO:
+        boxes = list(iso_boxes(data))
+        return not boxes or boxes[-1][2] > len(data) or all(box != b"moov" for box, _, _ in boxes)
+    if name in {"webm", "mkv"}:
+        return _matroska_cut(data)
+    if name == "ogg":
+        return _ogg_cut(data)
+    if name == "jpeg":
+        return data.rfind(b"\xff\xd9") < 0
+    if name == "png":
+        chunks = list(png_chunks(data))
+        return not chunks or chunks[-1][2] + 4 > len(data) or all(chunk != b"IEND" for chunk, _, _ in chunks)
+    if name == "gif":
+        # A missing trailer alone is common and harmless.
+        blocks = list(gif_blocks(data))
+        return len(data) < 13 or not any(block == b"," for block, _, _ in blocks) or blocks[-1][2] > len(data)
+    if name == "bmp":
+        return int.from_bytes(data[2:6], "little") > len(data)
+    if name == "tiff":
+        first_directory = int.from_bytes(data[4:8], "little" if data[:2] == b"II" else "big")
+        return first_directory + 2 > len(data)
+    return False
+
+
+def _ogg_cut(data: bytes) -> bool:
+    """The last page (RFC 3533, section 6) is longer than what is left."""
+    at = data.rfind(b"OggS")
+    if at < 0 or at + 27 > len(data):
+        return True
+    lengths = data[at + 27 : at + 27 + data[at + 26]]
+    return at + 27 + data[at + 26] + sum(lengths) > len(data)
+
+
+def _matroska_cut(data: bytes) -> bool:
+    """The EBML header or the segment after it (RFC 9559) is longer than what is left."""
+    at = 4
+    for identifier_bytes in (0, 4):
+        at += identifier_bytes
+        if at >= len(data) or data[at] == 0:
+            return True
+        width = 9 - data[at].bit_length()
+        size = int.from_bytes(data[at : at + width], "big") & ((1 << 7 * width) - 1)
+        at += width
+        if identifier_bytes == 0 or size not in _EBML_UNKNOWN:
+            at += size
+    return at > len(data)
+
+
+def _png_text_bomb(data: bytes) -> bool:
+    for name, start, end in png_chunks(data):
+        if name in {b"zTXt", b"iTXt", b"iCCP"}:
+            payload = data[start:end]
+            compressed = payload[payload.find(b"\0") + 2 :]
+            if name == b"iTXt":  # keyword, two flag bytes, language, translated keyword, text
+                compressed = compressed[1:].split(b"\0", 2)[-1]
+            try:
+                plain = zlib.decompressobj().decompress(compressed, _MAX_PNG_TEXT_BYTES + 1)
+            except zlib.error:
+                continue
+            if len(plain) > _MAX_PNG_TEXT_BYTES:
+                return True
+    return False
