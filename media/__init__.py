@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from media.cutting import segments
     from media.image import decode_image
     from media.probing import probe
-    from media.sniffing import sniff
+    from media.sniffing import kind_of, sniff
     from media.text import decode_text
     from media.thumbnails import thumbnail
     from media.video import decode_video
@@ -86,6 +86,7 @@ __all__ = [
     "decode_text",
     "decode_video",
     "image_input",
+    "kind_of",
     "probe",
     "segments",
     "sniff",
@@ -99,6 +100,7 @@ _LAZY = {
     "decode_image": "image",
     "decode_text": "text",
     "decode_video": "video",
+    "kind_of": "sniffing",
     "probe": "probing",
     "segments": "cutting",
     "sniff": "sniffing",

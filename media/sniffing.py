@@ -19,7 +19,7 @@ from media.types import Kind, Modality
 if TYPE_CHECKING:
     from magika import Magika
 
-__all__ = ["TEXT", "sniff"]
+__all__ = ["TEXT", "kind_of", "sniff"]
 
 TEXT = Kind(Modality.TEXT, "text", "text/plain")
 _IMAGES = {
@@ -94,6 +94,13 @@ def sniff(data: bytes, limits: Limits) -> Kind:
         if name in kinds:
             return kinds[name]
     raise UnsupportedError(f"{name} content is not supported", kind=name)
+
+
+def kind_of(modality: Modality, format: str) -> Kind:
+    """The kind that `sniff` once gave, from what was kept of it. KeyError for one that it never gives."""
+    if modality is Modality.TEXT:
+        return {"text": TEXT}[format]
+    return {Modality.IMAGE: _IMAGES, Modality.AUDIO: _SOUNDS, Modality.VIDEO: _VIDEOS}[modality][format]
 
 
 def _signature(data: bytes) -> str:
