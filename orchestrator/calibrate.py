@@ -75,8 +75,8 @@ class EmbeddingSet:
 
     profile: str
     version: str
-    models: Mapping[str, str]
-    """Triton model -> "version, precision"."""
+    precision: Mapping[str, str]
+    """Triton model -> precision of the weights served."""
     calibration: Calibration
 
 
@@ -103,6 +103,6 @@ def load_embedding_set(path: Path) -> EmbeddingSet:
     return EmbeddingSet(
         profile=file.profile,
         version=file.embedding_version,
-        models={name: f"{model.version}, {model.precision}" for name, model in file.models.items()},
+        precision={name: model.precision for name, model in file.models.items()},
         calibration=Calibration({name: (pair.scale, pair.bias) for name, pair in file.calibration.items()}),
     )

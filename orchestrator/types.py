@@ -1,6 +1,6 @@
 """The vocabulary of the query path: plain frozen values and the protocols of what lies outside.
 
-Nothing here imports anything of ours but ``media.Modality``. Vectors are ``float32`` NumPy arrays.
+Nothing here imports anything of ours but ``media`` and ``errors``. Vectors are ``float32`` NumPy arrays.
 
 Protocols (``Encoder``, ``VectorStore``, ``ItemStore``, ``CatalogueWriter``) are what the pipeline and the
 servers ask of Triton, Milvus, the item store and the indexer. The real clients and the shipped fakes satisfy
@@ -9,7 +9,7 @@ the same ones; ``tests/contract`` compares their signatures.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from media import Modality
+from orchestrator.errors import SensoriumError
 
 __all__ = [
     "NATIVE_DIM",
@@ -183,7 +184,7 @@ class UpsertOutcome:
     id: str
     outcome: Outcome
     rows: int = 0
-    error: Exception | None = field(default=None, compare=False)
+    error: SensoriumError | None = field(default=None, compare=False)
 
 
 # ---- what lies outside ----
@@ -269,7 +270,7 @@ class ItemStore(Protocol):
 class CatalogueWriter(Protocol):
     """Puts items into the catalogue and takes them out (``indexing.Indexer``)."""
 
-    def upsert_many(self, items: AsyncIterable[ItemDraft]) -> AsyncIterator[UpsertOutcome]:
+    def upsert_many(self, items: AsyncIterable[ItemDraft]) -> AsyncGenerator[UpsertOutcome]:
         """One outcome per item, in the order given, each once it is stored and searchable.
 
         It takes from ``items`` only as many as it works on at a time, so that a sender feels back-pressure.

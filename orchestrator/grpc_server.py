@@ -1,0 +1,120 @@
+"""The gRPC face: ``sensorium.v1.Sensorium`` with health and reflection, on ``grpc.aio``.
+
+gRPC itself cancels a handler, and with it its work, once the caller is gone or the deadline has passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from orchestrator.errors import ConfigurationError, SensoriumError
+from orchestrator.service import Service
+from orchestrator.settings import ApiSettings
+from orchestrator.wire import error_message
+from sensorium.v1 import sensorium_pb2 as pb
+from sensorium.v1 import sensorium_pb2_grpc as rpc
+
+__all__ = ["ERROR_METADATA_KEY", "GrpcServer"]
+
+ERROR_METADATA_KEY = "sensorium-error-bin"
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+_NAME = pb.DESCRIPTOR.services_by_name["Sensorium"].full_name
+
+
+class GrpcServer:
+    """``start``, then ``stop`` with time to drain."""
+
+    def __init__(self, service: Service, settings: ApiSettings) -> None:
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", settings.max_request_bytes),
+                ("grpc.max_send_message_length", settings.max_request_bytes),
+                # Without it a second server on the port would silently share its calls.
+                ("grpc.so_reuseport", 0),
+            ]
+        )
+        self._health = health.aio.HealthServicer()
+        rpc.add_SensoriumServicer_to_server(_Servicer(service), self._server)  # type: ignore[no-untyped-call]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            (_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
+        try:
+            self.port = self._server.add_insecure_port(f"{settings.host}:{settings.grpc_port}")
+        except RuntimeError as error:  # grpc's only way to say that the address cannot be bound
+            raise ConfigurationError(
+                f"port {settings.grpc_port} of {settings.host} cannot be used"
+            ) from error
+
+    async def start(self) -> None:
+        """Listens; health says SERVING."""
+        await self._server.start()
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, drain_s: float) -> None:
+        """Takes no new call, gives those under way ``drain_s`` seconds, then cancels them."""
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._server.stop(drain_s)
+
+    async def _set_health(self, status: int) -> None:
+        for name in ("", _NAME):
+            await self._health.set(name, status)
+
+
+class _Servicer(rpc.SensoriumServicer):
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def Search(  # noqa: N802
+        self, request: pb.SearchRequest, context: _Context
+    ) -> pb.SearchResponse:
+        try:
+            return await self._service.search(request, context.time_remaining())
+        except SensoriumError as error:
+            await _abort(context, error)
+
+    async def Upsert(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.Item], context: _Context
+    ) -> AsyncGenerator[pb.UpsertResult]:
+        try:
+            async with aclosing(self._service.upsert(request_iterator)) as results:
+                async for result in results:
+                    yield result
+        except SensoriumError as error:
+            await _abort(context, error)
+
+    async def Delete(  # noqa: N802
+        self, request: pb.DeleteRequest, context: _Context
+    ) -> pb.DeleteResponse:
+        try:
+            return await self._service.delete(request)
+        except SensoriumError as error:
+            await _abort(context, error)
+
+    async def Get(  # noqa: N802
+        self, request: pb.GetRequest, context: _Context
+    ) -> pb.Item:
+        try:
+            return await self._service.get(request)
+        except SensoriumError as error:
+            await _abort(context, error)
+
+    async def GetStatus(  # noqa: N802
+        self, request: pb.GetStatusRequest, context: _Context
+    ) -> pb.Status:
+        try:
+            return await self._service.status()
+        except SensoriumError as error:
+            await _abort(context, error)
+
+
+async def _abort(context: _Context, error: SensoriumError) -> NoReturn:
+    """Ends the call with the error's status, and the error itself in the trailing metadata."""
+    metadata = ((ERROR_METADATA_KEY, error_message(error).SerializeToString()),)
+    await context.abort(error.grpc_status, error.message, metadata)

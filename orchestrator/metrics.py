@@ -1,0 +1,88 @@
+"""Prometheus metrics of the query path. Labels come from closed sets only: no content, no user, no item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from orchestrator.query import PartInfo, StageTime
+
+__all__ = ["CONTENT_TYPE", "Metrics", "modality_label"]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """One registry per server, so that several can live in one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "sensorium_requests",
+            "Requests by method and outcome: ok, or the code of the error",
+            ["method", "outcome"],
+            registry=self.registry,
+        )
+        self.request_seconds = Histogram(
+            "sensorium_request_seconds",
+            "Time of a request that was answered",
+            ["method", "modality"],
+            buckets=_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.stage_seconds = Histogram(
+            "sensorium_stage_seconds",
+            "Time per stage of a search; a stage with a slash is its wait for that server",
+            ["stage", "modality"],
+            buckets=_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.degraded = Counter(
+            "sensorium_degraded", "Notes in degraded answers", ["stage"], registry=self.registry
+        )
+        self.embeddings = Counter(
+            "sensorium_embeddings",
+            "Query parts embedded, by where the embedding came from",
+            ["modality", "source"],
+            registry=self.registry,
+        )
+        self.upserted = Counter(
+            "sensorium_upserted_items", "Items upserted, by outcome", ["outcome"], registry=self.registry
+        )
+        self.in_flight = Gauge(
+            "sensorium_in_flight", "Requests under way", ["method"], registry=self.registry
+        )
+        self.cache_bytes = Gauge(
+            "sensorium_embedding_cache_bytes", "Bytes held by the embedding cache", registry=self.registry
+        )
+
+    def observe_search(
+        self,
+        parts: Iterable[PartInfo],
+        stages: Iterable[StageTime],
+        degraded: Iterable[str],
+        total_ms: float,
+    ) -> None:
+        """Counts one answered search."""
+        parts = tuple(parts)
+        modality = modality_label(parts)
+        self.request_seconds.labels("Search", modality).observe(total_ms / 1000)
+        for stage in stages:
+            self.stage_seconds.labels(stage.stage, modality).observe(stage.ms / 1000)
+        for note in degraded:
+            self.degraded.labels(note.partition(":")[0]).inc()
+        for part in parts:
+            self.embeddings.labels(part.modality.value, "cache" if part.cached else "triton").inc()
+
+    def render(self) -> bytes:
+        """The text exposition format."""
+        return generate_latest(self.registry)
+
+
+def modality_label(parts: Iterable[PartInfo]) -> str:
+    """The modality of a query, "mixed" if it has several."""
+    kinds = {part.modality.value for part in parts}
+    return kinds.pop() if len(kinds) == 1 else "mixed"

@@ -1,0 +1,5 @@
+"""The REST face: the same five calls, files of items, and the search page."""
+
+from orchestrator.rest.app import build_app
+
+__all__ = ["build_app"]

@@ -1,0 +1,156 @@
+"""Routes. Each reads its request, asks the ``Service``, and writes the answer; docs/architecture.md lists
+them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Coroutine
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from orchestrator.errors import RequestError, SensoriumError
+from orchestrator.metrics import CONTENT_TYPE
+from orchestrator.rest.answers import error_response, message_response, plain_error
+from orchestrator.rest.bodies import read_item, read_search
+from orchestrator.rest.files import Files
+from orchestrator.rest.guard import Guard
+from orchestrator.rest.openapi import describe
+from orchestrator.service import Service
+from orchestrator.settings import ApiSettings
+from sensorium.v1 import sensorium_pb2 as pb
+
+__all__ = ["TIMEOUT_HEADER", "build_app"]
+
+TIMEOUT_HEADER = "sensorium-timeout-ms"
+_WEB = Path(__file__).resolve().parents[1] / "web"
+_PAGE_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+        "media-src 'self' blob:; connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "cache-control": "no-cache",
+}
+
+_GONE = 499  # as nginx has it; nobody is left to read it
+
+T = TypeVar("T")
+
+
+def build_app(service: Service, files: Files, settings: ApiSettings) -> ASGIApp:
+    """The ASGI application. It serves no documentation page: those load files from elsewhere."""
+    app = FastAPI(
+        title="Sensorium", version=version("sensorium"), docs_url=None, redoc_url=None, openapi_url=None
+    )
+    described = describe(version("sensorium"))
+
+    @app.post("/v1/search")
+    async def search(request: Request) -> Response:
+        timeout_s = _timeout_s(request)
+        message = await read_search(request)
+        return message_response(await _unless_gone(request, service.search(message, timeout_s)))
+
+    @app.put("/v1/items/{item_id}")
+    async def upsert(request: Request, item_id: str) -> Response:
+        item = await read_item(request, item_id)
+        return message_response(await _unless_gone(request, service.upsert_one(item)))
+
+    @app.get("/v1/items/{item_id}")
+    async def get(item_id: str) -> Response:
+        return message_response(await service.get(pb.GetRequest(id=item_id)))
+
+    @app.delete("/v1/items/{item_id}")
+    async def delete(item_id: str) -> Response:
+        return message_response(await service.delete(pb.DeleteRequest(ids=[item_id])))
+
+    @app.get("/v1/items/{item_id}/media/{index}")
+    async def media(request: Request, item_id: str, index: str) -> Response:
+        if not index.isascii() or not index.isdecimal() or len(index) > 6:
+            raise RequestError("the index of a media file is a number")
+        item = await service.stored_item(item_id)
+        return files.media(item, int(index), request.headers.get("if-none-match", ""))
+
+    @app.get("/v1/items/{item_id}/thumbnail")
+    async def thumbnail(request: Request, item_id: str) -> Response:
+        item = await service.stored_item(item_id)
+        return await files.thumbnail(item, request.headers.get("if-none-match", ""))
+
+    @app.get("/v1/status")
+    async def status() -> Response:
+        return message_response(await service.status())
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return JSONResponse({"status": "alive"})
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        ready = await service.ready()
+        return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(service.metrics.render(), headers={"content-type": CONTENT_TYPE})
+
+    @app.get("/openapi.json")
+    async def openapi() -> Response:
+        return JSONResponse(described)
+
+    @app.get("/")
+    async def page() -> Response:
+        return FileResponse(_WEB / "index.html", headers=_PAGE_HEADERS)
+
+    app.mount("/static", StaticFiles(directory=_WEB))
+
+    @app.exception_handler(SensoriumError)
+    async def typed(_: Request, error: SensoriumError) -> Response:
+        return error_response(error)
+
+    @app.exception_handler(HTTPException)
+    async def untyped(_: Request, error: HTTPException) -> Response:
+        # Starlette's own: no such path, no such method, a form that cannot be parsed.
+        return plain_error(f"http.{error.status_code}", str(error.detail), error.status_code)
+
+    return Guard(app, allowed_hosts=settings.allowed_hosts, max_body_bytes=settings.max_request_bytes)
+
+
+def _timeout_s(request: Request) -> float | None:
+    value = request.headers.get(TIMEOUT_HEADER)
+    if value is None:
+        return None
+    try:
+        timeout_ms = float(value)
+    except ValueError:
+        timeout_ms = math.nan
+    if not 0 < timeout_ms < math.inf:
+        raise RequestError(f"{TIMEOUT_HEADER} is not a positive number of milliseconds")
+    return timeout_ms / 1000
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``, cancelled when the caller hangs up: ASGI tells of it but does not cancel."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    task, watch = asyncio.create_task(work), asyncio.create_task(gone())
+    try:
+        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise HTTPException(_GONE, "the caller hung up")
+        return task.result()
+    finally:
+        task.cancel()
+        watch.cancel()
+        await asyncio.gather(task, watch, return_exceptions=True)
