@@ -45,13 +45,17 @@ class _SameConv(nn.Conv2d):
     """Convolution with TensorFlow's SAME padding for a known input side: the odd pixel goes right and below."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int, side: int) -> None:
-        super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
         total = max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
-        self._pad = (total // 2, total - total // 2) * 2
+        odd = total % 2
+        super().__init__(
+            inputs, outputs, kernel, stride, padding=0 if odd else total // 2, groups=groups, bias=False
+        )
+        # an even padding belongs to the convolution itself, which spares the graph a copy of its input
+        self._pad = (total // 2, total - total // 2) * 2 if odd else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, C, side, side] -> [B, C', ceil(side / stride), ceil(side / stride)]."""
-        return super().forward(F.pad(x, self._pad) if any(self._pad) else x)
+        return super().forward(x if self._pad is None else F.pad(x, self._pad))
 
 
 class _Block(nn.Module):

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 from transformers import BertConfig, BertModel, MoonshineConfig
-from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
+from transformers.models.moonshine.modeling_moonshine import MoonshineAttention, MoonshineEncoder
 
 from export.efficientnet import EfficientNetLite2, load_efficientnet
 from export.errors import WeightsError
@@ -116,16 +116,42 @@ class AudioEncoder(nn.Module):
 
         valid = _prefix(last, x.shape[1])
         bias = (1.0 - valid[:, None, None, :]) * _MASKED
-        positions = torch.arange(x.shape[1], device=x.device)[None, :]
-        rotary = net.rotary_emb(x, position_ids=positions)
+        angles = torch.arange(x.shape[1], device=x.device).float()[:, None] * net.rotary_emb.inv_freq
         for layer in net.layers:
-            x = layer(x, attention_mask=bias, position_embeddings=rotary)
+            x = x + _attend(layer.self_attn, layer.input_layernorm(x), bias, angles)
+            x = x + layer.mlp(layer.post_attention_layernorm(x))
         x = net.layer_norm(x)
 
         mean = _masked_mean(x, valid)
         variance = _masked_mean((x - mean[:, None, :]).square(), valid)
         pooled = torch.cat([mean, torch.sqrt(variance + 1e-10)], dim=1)
         return pooled * (count > 0).float()[:, None]
+
+
+def _attend(
+    attention: MoonshineAttention, x: torch.Tensor, bias: torch.Tensor, angles: torch.Tensor
+) -> torch.Tensor:
+    """Self-attention with rotary positions (Su et al., arXiv:2104.09864): [B, T, D] -> [B, T, D].
+
+    The rotated pairs (even, odd) are left as two halves: queries and keys are permuted alike, so their products
+    are those of transformers' interleaved form, in a smaller graph.
+    """
+    heads = x.shape[2] // attention.head_dim
+    query, key, value = (
+        project(x).reshape(x.shape[0], x.shape[1], heads, attention.head_dim).transpose(1, 2)
+        for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    rotated = 2 * angles.shape[1]
+    cos, sin = angles.cos(), angles.sin()
+
+    def rotate(y: torch.Tensor) -> torch.Tensor:
+        even, odd = y[..., 0:rotated:2], y[..., 1:rotated:2]
+        return torch.cat([even * cos - odd * sin, odd * cos + even * sin, y[..., rotated:]], dim=-1)
+
+    scores = torch.matmul(rotate(query) * attention.scaling, rotate(key).transpose(2, 3)) + bias
+    mixed = torch.matmul(torch.softmax(scores, dim=-1), value).transpose(1, 2)
+    out: torch.Tensor = attention.o_proj(mixed.reshape(x.shape))
+    return out
 
 
 def _masked_mean(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
