@@ -1,0 +1,231 @@
+"""The item store's SQL. Everything here blocks; ``items.ItemStore`` runs it on threads of its own."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from orchestrator.types import CatalogueItem, MediaInfo, Modality
+
+__all__ = ["ItemsDb", "StoredState"]
+
+_SCHEMA_VERSION: Final = 1
+_PER_QUERY: Final = 500
+_PHRASE_CHARACTERS: Final = 64
+_SCHEMA: Final = Path(__file__).with_name("items_schema.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredState:
+    """What is known of an item. ``row_ids`` are all rows of it that may stand in Milvus.
+
+    ``item`` is None when its first indexing was begun and not ended. ``pending`` says that a change was begun
+    and not ended, so that Milvus may not agree with ``item``.
+    """
+
+    item: CatalogueItem | None
+    embedding_version: str
+    row_ids: tuple[str, ...]
+    pending: bool
+
+
+class ItemsDb:
+    """One connection, used by one thread at a time.
+
+    Raises ``sqlite3.Error``; ``ValueError`` for a file of another schema version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        self._connection.executescript(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+        )
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            self._connection.executescript(_SCHEMA.read_text("utf-8"))
+            self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        elif version != _SCHEMA_VERSION:
+            self._connection.close()
+            raise ValueError(f"schema version {version} instead of {_SCHEMA_VERSION}")
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._connection.close()
+
+    # ---- reading ----
+
+    def items(self, ids: Sequence[str]) -> dict[str, CatalogueItem]:
+        """The stored items among ``ids``."""
+        found: dict[str, CatalogueItem] = {}
+        for start in range(0, len(ids), _PER_QUERY):
+            some = list(ids[start : start + _PER_QUERY])
+            marks = ", ".join("?" * len(some))
+            media: dict[str, list[MediaInfo]] = {}
+            for item_id, modality, format_, sha256, duration_s in self._connection.execute(
+                f"SELECT item_id, modality, format, sha256, duration_s FROM media WHERE item_id IN ({marks}) "  # noqa: S608 - only question marks
+                "ORDER BY item_id, position",
+                some,
+            ):
+                media.setdefault(item_id, []).append(
+                    MediaInfo(Modality(modality), format_, sha256, duration_s)
+                )
+            for id_, title, description, category, tags, price, available in self._connection.execute(
+                "SELECT id, title, description, category, tags, price, available FROM items "  # noqa: S608 - the same
+                f"WHERE id IN ({marks})",
+                some,
+            ):
+                found[id_] = CatalogueItem(
+                    id=id_,
+                    title=title,
+                    description=description,
+                    category=category,
+                    tags=tuple(json.loads(tags)),
+                    price=price,
+                    available=bool(available),
+                    media=tuple(media.get(id_, ())),
+                )
+        return found
+
+    def state(self, item_id: str) -> StoredState:
+        """What is known of an item, known or not."""
+        execute = self._connection.execute
+        version = execute("SELECT embedding_version FROM items WHERE id = ?", (item_id,)).fetchone()
+        rows = execute("SELECT row_id FROM rows WHERE item_id = ? ORDER BY row_id", (item_id,)).fetchall()
+        pending = execute("SELECT 1 FROM pending WHERE item_id = ?", (item_id,)).fetchone()
+        return StoredState(
+            item=self.items([item_id]).get(item_id),
+            embedding_version=version[0] if version else "",
+            row_ids=tuple(row[0] for row in rows),
+            pending=pending is not None,
+        )
+
+    def count(self) -> int:
+        """Number of items."""
+        return int(self._connection.execute("SELECT count(*) FROM items").fetchone()[0])
+
+    def row_count(self) -> int:
+        """Number of rows that may stand in Milvus."""
+        return int(self._connection.execute("SELECT count(*) FROM rows").fetchone()[0])
+
+    def ids(self, after: str, limit: int) -> list[str]:
+        """The next ids in order."""
+        found = self._connection.execute(
+            "SELECT id FROM items WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
+        )
+        return [row[0] for row in found]
+
+    def pending(self) -> list[str]:
+        """Ids of items of which a change was begun and not ended."""
+        return [row[0] for row in self._connection.execute("SELECT item_id FROM pending ORDER BY item_id")]
+
+    def outdated(self, embedding_version: str) -> list[str]:
+        """Ids of items of another embedding version."""
+        found = self._connection.execute(
+            "SELECT id FROM items WHERE embedding_version <> ? ORDER BY id", (embedding_version,)
+        )
+        return [row[0] for row in found]
+
+    def hashes(self) -> set[str]:
+        """Hashes of all media."""
+        return {row[0] for row in self._connection.execute("SELECT DISTINCT sha256 FROM media")}
+
+    def unused(self, hashes: Iterable[str]) -> list[str]:
+        """Those of ``hashes`` that no item has."""
+        query = "SELECT 1 FROM media WHERE sha256 = ? LIMIT 1"
+        return [h for h in set(hashes) if self._connection.execute(query, (h,)).fetchone() is None]
+
+    def phrases(self, limit: int) -> list[str]:
+        """Titles and tags, each once whatever its case; the most frequent first, then the shortest."""
+        counts: Counter[str] = Counter()
+        spelling: dict[str, str] = {}
+        for title, tags in self._connection.execute("SELECT title, tags FROM items ORDER BY id"):
+            for phrase in (title, *json.loads(tags)):
+                text = " ".join(phrase.split())
+                if 0 < len(text) <= _PHRASE_CHARACTERS:
+                    key = text.casefold()
+                    spelling.setdefault(key, text)
+                    counts[key] += 1
+        ranked = sorted(counts, key=lambda key: (-counts[key], len(key), key))
+        return [spelling[key] for key in ranked[:limit]]
+
+    # ---- writing ----
+
+    def begin(self, item_id: str, row_ids: Iterable[str]) -> None:
+        """Notes that an item is about to change, and rows that are about to be sent to Milvus."""
+        with self._transaction():
+            self._connection.execute("INSERT OR IGNORE INTO pending VALUES (?)", (item_id,))
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO rows VALUES (?, ?)", [(item_id, row_id) for row_id in row_ids]
+            )
+
+    def commit(self, item: CatalogueItem, embedding_version: str, row_ids: Iterable[str]) -> list[str]:
+        """Stores an item whose rows are exactly ``row_ids``. Hashes of media that it no longer has."""
+        with self._transaction():
+            before = self._hashes_of(item.id)
+            self._erase(item.id)
+            self._connection.execute(
+                "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    item.id,
+                    item.title,
+                    item.description,
+                    item.category,
+                    json.dumps(item.tags, ensure_ascii=False),
+                    item.price,
+                    int(item.available),
+                    embedding_version,
+                ),
+            )
+            self._connection.executemany(
+                "INSERT INTO media VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (item.id, i, m.modality.value, m.format, m.sha256, m.duration_s)
+                    for i, m in enumerate(item.media)
+                ],
+            )
+            self._connection.executemany(
+                "INSERT INTO rows VALUES (?, ?)", [(item.id, row_id) for row_id in row_ids]
+            )
+        return sorted(before - {m.sha256 for m in item.media})
+
+    def erase(self, item_id: str) -> list[str]:
+        """Forgets an item and its rows. Hashes of the media that it had."""
+        with self._transaction():
+            before = self._hashes_of(item_id)
+            self._erase(item_id)
+        return sorted(before)
+
+    def mark_open(self) -> bool:
+        """Notes that the store is in use; whether it was noted already, which tells of a crash."""
+        with self._transaction():
+            found = self._connection.execute("INSERT OR IGNORE INTO marks VALUES ('open')").rowcount == 0
+        return found
+
+    def mark_closed(self) -> None:
+        """Notes an end in order."""
+        self._connection.execute("DELETE FROM marks WHERE name = 'open'")
+
+    def _hashes_of(self, item_id: str) -> set[str]:
+        found = self._connection.execute("SELECT sha256 FROM media WHERE item_id = ?", (item_id,))
+        return {row[0] for row in found}
+
+    def _erase(self, item_id: str) -> None:
+        self._connection.execute("DELETE FROM items WHERE id = ?", (item_id,))  # and its media
+        self._connection.execute("DELETE FROM rows WHERE item_id = ?", (item_id,))
+        self._connection.execute("DELETE FROM pending WHERE item_id = ?", (item_id,))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
