@@ -210,7 +210,7 @@ class Pipeline:
         """
         wanted = query.mmr_lambda
         mmr_lambda = self.settings.diversify.mmr_lambda if wanted is None else wanted
-        head = candidates[: self.settings.diversify.pool]
+        head = self._comparable(candidates)
         if mmr_lambda == 1 or len(head) < 2:
             return candidates
         # The row that speaks most for an item stands for it.
@@ -229,6 +229,13 @@ class Pipeline:
                 vectors[place] = found[key]
         order = mmr_order([candidate.score for candidate in head], vectors, mmr_lambda)
         return [head[place] for place in order] + candidates[len(head) :]
+
+    def _comparable(self, candidates: list[Candidate]) -> list[Candidate]:
+        """The candidates that may change places for diversity's sake."""
+        settings = self.settings.diversify
+        head = candidates[: settings.pool]
+        least = settings.min_share * head[0].score if head else 0.0
+        return [candidate for candidate in head if candidate.score >= least]
 
     async def close(self) -> None:
         """Ends what is in the background."""

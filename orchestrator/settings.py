@@ -123,16 +123,19 @@ class TranscribeSettings(_Group):
     """Speech queries."""
 
     vocabulary_size: Annotated[int, Ge(0)] = 1000
-    vocabulary_ttl_s: Seconds = 60.0
     min_confidence: Share = 0.2
     """Mean probability of a token below which a transcript is not searched."""
 
 
 class DiversifySettings(_Group):
-    """MMR over the first ``pool`` candidates."""
+    """MMR over the first ``pool`` candidates that score at least ``min_share`` of the best one's score.
+
+    What is much less relevant than the best would come in as diversity alone; it stays behind.
+    """
 
     mmr_lambda: Share = 0.5
     pool: Annotated[int, Ge(1), Le(500)] = 50
+    min_share: Share = 0.5
 
 
 class LogSettings(_Group):

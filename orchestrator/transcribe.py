@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from media import Kind, Modality
@@ -47,8 +45,6 @@ class Transcriber:
         self._embedder = embedder
         self._cutter = cutter
         self._settings = settings
-        self._phrases: Sequence[str] = ()
-        self._phrases_until_s = -math.inf
 
     async def transcribe(self, part: ClassifiedPart, trace: Trace, budget_s: float) -> Heard | None:
         """What is said in the sound ``part``; None when nothing is, or nothing that can be trusted.
@@ -62,7 +58,7 @@ class Transcriber:
         """
         deadline = Deadline(budget_s)
         async with asyncio.timeout(budget_s):
-            phrases = await self._vocabulary()
+            phrases = await self._items.vocabulary(self._settings.vocabulary_size)
             (sound,) = await self._cutter.cut(part, 1)
             with trace.waiting("transcribe", "triton"):
                 heard = await self._encoder.transcribe(sound, phrases, deadline.remaining_s)
@@ -73,9 +69,3 @@ class Transcriber:
             text = ClassifiedPart(part.index, _TEXT, part.weight, heard.text, digest)
             embedding, _ = await self._embedder.embed(text, trace, deadline.remaining_s, "transcribe")
             return Heard(heard.text, embedding, confidence)
-
-    async def _vocabulary(self) -> Sequence[str]:
-        if self._settings.vocabulary_size and time.monotonic() >= self._phrases_until_s:
-            self._phrases = await self._items.vocabulary(self._settings.vocabulary_size)
-            self._phrases_until_s = time.monotonic() + self._settings.vocabulary_ttl_s
-        return self._phrases

@@ -255,7 +255,10 @@ class ItemStore(Protocol):
         ...
 
     async def vocabulary(self, limit: int) -> Sequence[str]:
-        """Phrases of the catalogue (titles, tags), the most useful first, for speech recognition."""
+        """Phrases of the catalogue (titles, tags), the most frequent first, for speech recognition.
+
+        Asked for every spoken query, so it is kept until the catalogue changes.
+        """
         ...
 
     async def count(self) -> int:
@@ -264,6 +267,10 @@ class ItemStore(Protocol):
 
     def blob_path(self, sha256: str) -> Path:
         """Where the bytes of a media file are, whether or not they exist."""
+        ...
+
+    def thumbnail_path(self, sha256: str) -> Path:
+        """Where the thumbnail (WebP) of a media file is, whether or not it exists."""
         ...
 
 

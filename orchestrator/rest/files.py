@@ -26,7 +26,10 @@ _PREFERRED = (Modality.IMAGE, Modality.VIDEO, Modality.AUDIO)
 
 
 class Files:
-    """Thumbnails are made in two threads and kept, up to a bound; ``close`` it at the end."""
+    """Thumbnails that indexing did not store are made in two threads and kept, up to a bound.
+
+    ``close`` it at the end.
+    """
 
     def __init__(self, items: ItemStore, limits: Limits) -> None:
         self._items = items
@@ -67,6 +70,9 @@ class Files:
         headers = {**_HEADERS, "etag": f'"t-{shown.sha256}"'}
         if headers["etag"] in if_none_match:
             return Response(status_code=304, headers=headers)
+        stored = self._items.thumbnail_path(shown.sha256)
+        if stored.is_file():
+            return FileResponse(stored, headers=headers, media_type="image/webp")
         picture = self._thumbnails.get(shown.sha256)
         if picture is None:
             loop = asyncio.get_running_loop()

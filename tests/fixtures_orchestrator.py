@@ -1,0 +1,112 @@
+"""A whole orchestrator on fakes: pipeline, service, and both servers on free ports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from fakes import EMBEDDING_SET, FakeEncoder, FakeItemStore, FakeVectorStore, FakeWriter
+
+from media import Limits
+from orchestrator.pipeline import Pipeline
+from orchestrator.query import QueryPart, SearchQuery, SearchResult
+from orchestrator.server import Ports, serve
+from orchestrator.service import Service
+from orchestrator.settings import ApiSettings, Settings
+from orchestrator.trace import Trace
+from orchestrator.types import ItemDraft
+
+
+@dataclass
+class World:
+    """The fakes and what was built on them."""
+
+    settings: Settings
+    encoder: FakeEncoder
+    store: FakeVectorStore
+    items: FakeItemStore
+    writer: FakeWriter = field(init=False)
+    pipeline: Pipeline = field(init=False)
+    service: Service = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.writer = FakeWriter(self.encoder, self.store, self.items)
+        self.pipeline = Pipeline(self.settings, Limits(), EMBEDDING_SET, self.encoder, self.store, self.items)
+        self.service = Service(self.pipeline, self.writer, self.encoder, self.store, self.items)
+
+    async def add(self, item_id: str, title: str, *media: bytes, **fields: object) -> None:
+        """Indexes one item."""
+
+        async def one() -> AsyncGenerator[ItemDraft]:
+            yield ItemDraft(id=item_id, title=title, media=media, **fields)  # type: ignore[arg-type]
+
+        async for outcome in self.writer.upsert_many(one()):
+            if outcome.error is not None:
+                raise outcome.error
+
+    async def search(self, *parts: str | bytes | QueryPart, **options: object) -> SearchResult:
+        """Runs one query through the pipeline; plain contents have the weight 1."""
+        made = tuple(part if isinstance(part, QueryPart) else QueryPart(part) for part in parts)
+        query = SearchQuery(parts=made, **options)  # type: ignore[arg-type]
+        return await self.pipeline.search(query, Trace())
+
+
+MakeWorld = Callable[..., World]
+
+
+@pytest.fixture
+async def make_world(tmp_path: Path) -> AsyncGenerator[MakeWorld]:
+    """Worlds with settings of one's choice, and no task left over when the test is done."""
+    worlds: list[World] = []
+
+    def make(**settings: object) -> World:
+        world = World(
+            Settings(home=tmp_path, **settings),  # type: ignore[arg-type]
+            FakeEncoder(),
+            FakeVectorStore(),
+            FakeItemStore(tmp_path),
+        )
+        worlds.append(world)
+        return world
+
+    yield make
+    for world in worlds:
+        await world.pipeline.close()
+    left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    assert not [task for task in left if "async_generator_athrow" not in repr(task)], left
+
+
+@pytest.fixture
+def world(make_world: MakeWorld) -> World:
+    return make_world()
+
+
+Serving = Callable[[World], AbstractAsyncContextManager[Ports]]
+
+
+@pytest.fixture
+def serving() -> Serving:
+    """Serves a world on free ports for the length of a block."""
+
+    @asynccontextmanager
+    async def run(world: World) -> AsyncGenerator[Ports]:
+        stop = asyncio.Event()
+        ready: asyncio.Future[Ports] = asyncio.get_running_loop().create_future()
+        settings = world.settings.api.model_copy(update={"grpc_port": 0, "http_port": 0})
+        task = asyncio.create_task(
+            serve(settings, world.service, world.items, Limits(), stop, ready.set_result)
+        )
+        try:
+            await asyncio.wait((task, ready), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                await task
+            yield await ready
+        finally:
+            stop.set()
+            await task
+
+    return run
