@@ -1,8 +1,8 @@
 """Where catalogues come from: the stamps package, the generated catalogue, JSONL manifests, folders of media.
 
-`python -m catalogue stamps` and `python -m catalogue generate` write a folder with `manifest.jsonl` and its media;
-`read_catalogue` reads such a manifest, or a plain folder, item by item; `to_proto` turns an item into the message
-that `Upsert` takes. Nothing here holds more than one item's media in memory.
+`python -m catalogue stamps` and `python -m catalogue generate` write a folder with `manifest.jsonl` and its
+media; `read_catalogue` reads such a manifest, or a plain folder, item by item; `to_proto` turns an item into
+the message that `Upsert` takes. Nothing here holds more than one item's media in memory.
 """
 
 from catalogue.errors import (

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from catalogue import debian, stamps_build
+from catalogue import generate as generation
 from catalogue.errors import CatalogueError, PackageUnavailableError
 from catalogue.locks import exclusive
 from catalogue.settings import CatalogueSettings
@@ -26,11 +27,6 @@ EXIT_UNAVAILABLE = 3
 """The package cannot be fetched here; the generated catalogue is the fall-back."""
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-
-
-@app.callback()
-def _main() -> None:
-    """Build a catalogue to index."""
 
 
 @app.command()
@@ -51,6 +47,19 @@ def stamps(
         unpacked = debian.unpack(PACKAGE, settings.cache)
         bars.step("unpack", 1, 1)
         summary = stamps_build.build(unpacked, target, _processes(), bars.step)
+    _report(target, summary, bars.seconds)
+
+
+@app.command()
+def generate(
+    items: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many products.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed is another catalogue.")] = 7,
+    out: Annotated[Path | None, typer.Option(help="Folder to write. Default: catalogues/generated.")] = None,
+) -> None:
+    """A catalogue of drawn products with known attributes; needs no network."""
+    target = (out or CatalogueSettings().catalogues / "generated").resolve()
+    with _told_errors(), _Bars() as bars, exclusive(target):
+        summary = generation.generate(items, seed, target, _processes(), bars.step)
     _report(target, summary, bars.seconds)
 
 

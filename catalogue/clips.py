@@ -1,10 +1,10 @@
-"""A short clip of a stamp: its picture turns, zooms and wanders over a background, with its sound if it has one."""
+"""A short clip of a stamp: its picture turns, zooms and wanders over a background, with its sound."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -95,10 +95,8 @@ def _background(sprite: Image.Image, random: np.random.Generator) -> Image.Image
     """One of five kinds, light behind a dark thing and dark behind a light one."""
     side = CLIP_SIZE_PX + _MARGIN_PX
     base, other = _two_colours(sprite, random)
-    kind: Callable[[int, np.random.Generator], Floats] = random.choice(  # type: ignore[arg-type]
-        [_ramp, _glow, _stripes, _checks, _clouds]
-    )
-    share = kind(side, random)[..., np.newaxis]
+    kinds = (_ramp, _glow, _stripes, _checks, _clouds)
+    share = kinds[int(random.integers(len(kinds)))](side, random)[..., np.newaxis]
     pixels = base * (1.0 - share) + other * share
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8), "RGB")
 
@@ -127,7 +125,8 @@ def _ramp(side: int, random: np.random.Generator) -> Floats:
     rows, columns = _grid(side)
     angle = random.uniform(0, 2 * math.pi)
     along = rows * math.sin(angle) + columns * math.cos(angle)
-    return (along - along.min()) / (along.max() - along.min())
+    share: Floats = (along - along.min()) / (along.max() - along.min())
+    return share
 
 
 def _glow(side: int, random: np.random.Generator) -> Floats:

@@ -50,8 +50,8 @@ class DebianPackage:
 def available(package: DebianPackage, cache: Path) -> str | None:
     """Why `package` cannot be had on this machine, or None.
 
-    Says what can be known without the network: whether it is cached, else whether the tools are there. A network
-    that is missing shows itself in `fetch`, as PackageUnavailableError.
+    Says what can be known without the network: whether it is cached, else whether the tools are there. A
+    network that is missing shows itself in `fetch`, as PackageUnavailableError.
     """
     if (package.folder(cache) / "unpacked").is_dir():
         return None
@@ -115,9 +115,9 @@ def _lists_that_know(package: DebianPackage, cache: Path) -> tuple[str, ...]:
     if package.version in versions:
         return ()
     lists = cache / "apt"
-    own = ("-o", f"Dir::State::lists={lists}/lists", "-o", f"Dir::Cache={lists}/cache")
     # apt otherwise changes to a user that may not write here.
-    own = (*own, "-o", "APT::Sandbox::User=root")
+    sandbox = ("-o", "APT::Sandbox::User=root")
+    own = ("-o", f"Dir::State::lists={lists}/lists", "-o", f"Dir::Cache={lists}/cache", *sandbox)
     with exclusive(lists):
         (lists / "lists" / "partial").mkdir(parents=True, exist_ok=True)
         (lists / "cache").mkdir(exist_ok=True)

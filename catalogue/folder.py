@@ -1,8 +1,8 @@
 """A plain folder of media as a catalogue.
 
-Files of one folder that share their stem are one item: frog.png, frog.ogg and frog.txt belong together, and the
-.txt is its text. The first sub-folder is the category, all sub-folders are tags. What a file is, is found from its
-content when it is indexed; here only `.txt` has a meaning.
+Files of one folder that share their stem are one item: frog.png, frog.ogg and frog.txt belong together, and
+the .txt is its text. The first sub-folder is the category, all sub-folders are tags. What a file is, is found
+from its content when it is indexed; here only `.txt` has a meaning.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def read_catalogue(path: Path) -> Iterator[ManifestItem]:
 def read_folder(path: Path) -> Iterator[ManifestItem]:
     """One item per stem, folder by folder in the order of names.
 
-    Hidden files and folders are passed over; folders that are links are not entered. Raises FolderError on a link
-    that leaves the folder, on a text that is too long or not UTF-8, and when there is nothing to read.
+    Hidden files and folders are passed over; folders that are links are not entered. Raises FolderError on a
+    link that leaves the folder, on a text that is too long or not UTF-8, and when there is nothing to read.
     """
     root = path.resolve()
     if not root.is_dir():

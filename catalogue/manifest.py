@@ -81,7 +81,7 @@ class QueryEntry(_File):
 
 
 class ManifestItem(_Frozen):
-    """One item of a catalogue. Everything from `split` on is for training and evaluation and is not indexed."""
+    """One item of a catalogue. From `split` on, fields are for training and evaluation, not indexed."""
 
     id: str = Field(pattern=ID_PATTERN)
     title: str = ""
@@ -117,9 +117,9 @@ class ManifestItem(_Frozen):
 def read_manifest(path: Path) -> Iterator[ManifestItem]:
     """The items of a JSONL manifest, in order; blank lines are passed over.
 
-    Raises ManifestError, naming the line, on anything else than an item, on a line longer than MAX_LINE_BYTES, on
-    an id that came before, and on a path that is missing or leaves the folder. Errors come when the reading gets
-    there: items before the bad line have been handed out.
+    Raises ManifestError, naming the line, on anything else than an item, on a line longer than
+    MAX_LINE_BYTES, on an id that came before, and on a path that is missing or leaves the folder. Errors come
+    when the reading gets there: items before the bad line have been handed out.
     """
     context = {"folder": path.parent.resolve()}
     seen: set[bytes] = set()

@@ -1,7 +1,7 @@
 """A stored picture as RGBA, transparency kept, for drawing clips with it.
 
-Search itself reads pictures through `media`, which lays them over white; a clip needs the transparency, to put the
-thing over other backgrounds.
+Search itself reads pictures through `media`, which lays them over white; a clip needs the transparency, to
+put the thing over other backgrounds.
 """
 
 from __future__ import annotations

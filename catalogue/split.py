@@ -1,8 +1,8 @@
 """The split of the stamps into train, validation and test: by meaning.
 
-Two pictures with the same description would otherwise stand on both sides, and an adapter that saw one would look
-better than it is. So the side is a function of the normalised description alone. Training and evaluation use
-these functions and nothing else.
+Two pictures with the same description would otherwise stand on both sides, and an adapter that saw one would
+look better than it is. So the side is a function of the normalised description alone. Training and evaluation
+use these functions and nothing else.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _ARTICLE = re.compile(r"^(?:a|an|the|some) ")
 def normalise(description: str) -> str:
     """The description as the split and the relevance judgements compare it.
 
-    Lower case; every character but a-z, 0-9 and space dropped (not replaced: "wizard's" is "wizards"); runs of
-    spaces collapsed; one leading a, an, the or some removed.
+    Lower case; every character but a-z, 0-9 and space dropped (not replaced: "wizard's" is "wizards"); runs
+    of spaces collapsed; one leading a, an, the or some removed.
     """
     kept = _SPACES.sub(" ", _DROPPED.sub("", description.lower())).strip()
     return _ARTICLE.sub("", kept)

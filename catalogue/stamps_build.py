@@ -1,22 +1,22 @@
 """Build the stamps catalogue: package -> unpacked tree -> linked media, clips, manifest.
 
-Every step is skipped where its result is there already; every file appears under its name only when it is whole;
-the manifest is written last. So an interrupted run is continued by the next one, and a repeated run does nothing.
+Every step is skipped where its result is there already; every file appears under its name only when it is
+whole; the manifest is written last. So an interrupted run is continued by the next one, and a repeated run
+does nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from catalogue.building import Step, prune, run_jobs, write_bytes
 from catalogue.clips import make_clip
 from catalogue.split import Split
 from catalogue.stamps import STAMPS_FOLDER, Scan, Stamp, scan
@@ -27,9 +27,6 @@ __all__ = ["CLIPS_PER_SPLIT", "build", "choose_clips", "clip_name"]
 CLIPS_PER_SPLIT: dict[Split, int] = {"train": 40, "validation": 20, "test": 20}
 # Part of a clip's name: a change of how clips are drawn makes new files.
 _CLIP_RECIPE = "1"
-
-Step = Callable[[str, int, int], None]
-"""Called with (what is being done, done, of how many)."""
 
 
 def build(unpacked: Path, out: Path, processes: int, step: Step) -> dict[str, Any]:
@@ -43,20 +40,17 @@ def build(unpacked: Path, out: Path, processes: int, step: Step) -> dict[str, An
     _link_media(found.stamps, source, out / "media", step)
     _encode_clips([stamp for stamp in found.stamps if stamp.id in clips], clips, out, processes, step)
     lines = [json.dumps(_line(stamp, clips.get(stamp.id)), ensure_ascii=False) for stamp in found.stamps]
-    _write(out / "manifest.jsonl", "".join(f"{line}\n" for line in lines))
-    # Clips of an earlier recipe are in nobody's manifest now.
-    for stale in set((out / "clips").iterdir()) - {out / "clips" / name for name in clips.values()}:
-        stale.unlink()
+    write_bytes(out / "manifest.jsonl", "".join(f"{line}\n" for line in lines).encode())
     summary = _summary(found, len(clips))
-    _write(out / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    write_bytes(out / "summary.json", (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode())
     return summary
 
 
 def choose_clips(stamps: Iterable[Stamp]) -> list[Stamp]:
     """The items that get a clip: per split as many as CLIPS_PER_SPLIT says, those with a sound effect first.
 
-    Within both kinds the order is that of the hash of the id: no folder is favoured, and the choice is the same on
-    every machine.
+    Within both kinds the order is that of the hash of the id: no folder is favoured, and the choice is the
+    same on every machine.
     """
 
     def order(stamp: Stamp) -> tuple[bool, str]:
@@ -130,32 +124,19 @@ def _link(source: Path, target: Path) -> None:
 def _encode_clips(stamps: list[Stamp], names: dict[str, str], out: Path, processes: int, step: Step) -> None:
     folder = out / "clips"
     folder.mkdir(parents=True, exist_ok=True)
+    # Clips of an earlier recipe are of no use to this one.
+    prune(folder, names.values())
     missing = [stamp for stamp in stamps if not (folder / names[stamp.id]).is_file()]
-    done = len(stamps) - len(missing)
-    step("clips", done, len(stamps))
-    if not missing:
-        return
-    # Not fork: the progress bar has a thread, and a forked lock may stay locked for ever.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        jobs = [
-            pool.submit(
-                make_clip,
-                folder / names[stamp.id],
-                stamp.id,
-                out / "media" / stamp.picture,
-                out / "media" / stamp.effect if stamp.effect else None,
-            )
-            for stamp in missing
-        ]
-        try:
-            for job in as_completed(jobs):
-                job.result()
-                done += 1
-                step("clips", done, len(stamps))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    jobs = [
+        (
+            folder / names[stamp.id],
+            stamp.id,
+            out / "media" / stamp.picture,
+            out / "media" / stamp.effect if stamp.effect else None,
+        )
+        for stamp in missing
+    ]
+    run_jobs("clips", make_clip, jobs, len(stamps) - len(missing), processes, step)
 
 
 def _summary(found: Scan, clips: int) -> dict[str, Any]:
@@ -170,10 +151,3 @@ def _summary(found: Scan, clips: int) -> dict[str, Any]:
         "left_out": {path.as_posix(): reason for path, reason in found.left_out},
         "invented_fields": ["price", "available"],
     }
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -14,8 +14,8 @@ MAX_MEDIA_BYTES = 64 << 20
 def to_proto(item: ManifestItem, max_media_bytes: int = MAX_MEDIA_BYTES) -> sensorium_pb2.Item:
     """`sensorium.v1.Item` with the bytes of its media, which are read here and not before.
 
-    Raises CatalogueError when a file has gone or is larger than `max_media_bytes`. What the server accepts is the
-    server's to say; this bound only keeps one bad path from filling memory.
+    Raises CatalogueError when a file has gone or is larger than `max_media_bytes`. What the server accepts is
+    the server's to say; this bound only keeps one bad path from filling memory.
     """
     message = sensorium_pb2.Item(
         id=item.id,
