@@ -1,0 +1,97 @@
+"""Decoding: the most probable words, and the most probable phrase of a vocabulary.
+
+A phrase is taken instead of the free transcript when both are spelt with the same letters, or when the mean
+log-probability of its tokens is at most MARGIN below the transcript's. MARGIN was set on the recordings of
+the train split and on synthetic speech; docs/adr/0006-expected-phrases.md has the figures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from moonshine import END, Floats, Moonshine, State
+from vocabulary import Node, Vocabulary, letters
+
+__all__ = ["MARGIN", "Transcript", "choose", "greedy", "phrase_search"]
+
+MARGIN = 1.0
+_BEAM = 8
+_MAX_PHRASE_TOKENS = 64
+_MAX_TOKENS = 194  # the length Moonshine was trained to
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """score: mean natural log-probability of a token, the end included."""
+
+    text: str
+    score: float
+
+
+def greedy(model: Moonshine, first: tuple[Floats, State], limits: list[int]) -> list[tuple[list[int], float]]:
+    """The most probable token at each step, for B sounds at once: (tokens, mean log-probability) of each.
+
+    `limits` bounds the tokens of each sound; a decoder that repeats itself ends there.
+    """
+    scores, state = first
+    tokens: list[list[int]] = [[] for _ in limits]
+    sums = [0.0] * len(limits)
+    counts = [0] * len(limits)
+    alive = list(range(len(limits)))  # which sound each row of `scores` belongs to
+    while alive:
+        best = scores.argmax(axis=-1)
+        going = []
+        for row, sound in enumerate(alive):
+            token = int(best[row])
+            sums[sound] += float(scores[row, token])
+            counts[sound] += 1
+            if token != END:
+                tokens[sound].append(token)
+                if len(tokens[sound]) < min(limits[sound], _MAX_TOKENS):
+                    going.append(row)
+        if not going:
+            break
+        if len(going) < len(alive):
+            state = state.take(going)
+        alive = [alive[row] for row in going]
+        scores, state = model.step(best[going].astype(np.int64), state)
+    return [(ids, total / count) for ids, total, count in zip(tokens, sums, counts, strict=True)]
+
+
+def phrase_search(model: Moonshine, first: tuple[Floats, State], root: Node) -> Transcript | None:
+    """Beam search that never leaves the prefix tree, for one sound. None when the tree is empty."""
+    scores, state = first
+    beam: list[tuple[float, Node]] = [(0.0, root)]
+    ended: list[tuple[float, int, str]] = []  # sum of log-probabilities, tokens, phrase
+    for length in range(_MAX_PHRASE_TOKENS):
+        steps: list[tuple[float, int, int]] = []
+        for row, (total, node) in enumerate(beam):
+            if node.phrase is not None:
+                ended.append((total + float(scores[row, END]), length + 1, node.phrase))
+            if node.children:
+                children = np.fromiter(node.children, np.int64)
+                values = scores[row, children]
+                steps += [(total + float(v), row, int(c)) for v, c in zip(values, children, strict=True)]
+        steps.sort(reverse=True)
+        del steps[_BEAM:]
+        if not steps:
+            break
+        beam = [(total, beam[row][1].children[token]) for total, row, token in steps]
+        state = state.take([row for _, row, _ in steps])
+        scores, state = model.step(np.array([token for _, _, token in steps], np.int64), state)
+    if not ended:
+        return None
+    # Sums chose the beam; among the best, means judge, or short phrases would always win.
+    total, count, phrase = max(sorted(ended, reverse=True)[:_BEAM], key=lambda end: end[0] / end[1])
+    return Transcript(phrase, total / count)
+
+
+def choose(free: Transcript, vocabulary: Vocabulary, found: Transcript | None) -> Transcript:
+    """The free transcript, or the phrase that was meant."""
+    spelt = vocabulary.by_letters.get(letters(free.text))
+    if spelt is not None:
+        return Transcript(spelt, free.score)
+    if found is not None and found.score >= free.score - MARGIN:
+        return found
+    return free
