@@ -7,8 +7,6 @@ import { formatPrice, formatScore, MODALITY_NAMES } from "./format.js";
 import { icon } from "./icons.js";
 import { momentButton, PICTURE_FORMATS, soundPlayer, videoPlayer } from "./player.js";
 
-const VISUAL = new Set(["IMAGE", "VIDEO"]);
-
 /** A list item; `rank` counts from 1 over all pages. */
 export function hitCard(hit, rank) {
   const { item, score, moment } = hit;
@@ -72,12 +70,12 @@ function picture(item, moment, title) {
       }),
     );
     if (matched) frame.append(momentButton(frame, matched, `the video of ${title}`));
-  } else if (item.media.some(({ modality }) => VISUAL.has(modality))) {
+  } else if (item.media.length > 0) {
     const image = h("img", { src: thumbnailUrl(item.id), alt: "", loading: "lazy", decoding: "async" });
     image.addEventListener("error", () => image.replaceWith(icon("image")));
     frame.append(image);
   } else {
-    frame.append(icon(item.media.some(({ modality }) => modality === "AUDIO") ? "audio" : "text"));
+    frame.append(icon("text"));
   }
   return frame;
 }

@@ -136,16 +136,23 @@ function writeAddress(options) {
   const chips = parts.parts;
   const params = toParams(input.value, chips, options, offset).toString();
   const address = params ? `?${params}` : location.pathname;
+  const state = remember(chips);
+  const unchanged = address === (location.search || location.pathname) && sameChips(state, history.state);
+  if (unchanged) history.replaceState(state, "", address);
+  else history.pushState(state, "", address);
+}
+
+/** Keep the parts for the way back; a history entry itself holds only what tells them apart. */
+function remember(chips) {
   for (const part of chips) {
     remembered.delete(part.id);
     remembered.set(part.id, { ...part });
   }
   while (remembered.size > REMEMBERED_PARTS) remembered.delete(remembered.keys().next().value);
-  const state = { chips: chips.map(({ id, weight, file }) => ({ id, weight, isFile: Boolean(file) })) };
-  const same = address === (location.search || location.pathname) && !chips.some((part) => part.file);
-  if (same) history.replaceState(state, "", address);
-  else history.pushState(state, "", address);
+  return { chips: chips.map(({ id, weight, file }) => ({ id, weight, isFile: Boolean(file) })) };
 }
+
+const sameChips = (a, b) => JSON.stringify(a?.chips ?? []) === JSON.stringify(b?.chips ?? []);
 
 function readAddress(state) {
   const query = fromParams(new URLSearchParams(location.search));
@@ -158,6 +165,7 @@ function readAddress(state) {
   });
   const whole = known.length > 0 && known.every(Boolean);
   parts.replace(whole ? known : query.texts.map((part) => ({ id: crypto.randomUUID(), ...part })));
+  history.replaceState(remember(parts.parts), "");
   const lost = !whole && (state?.chips ?? []).some(({ isFile }) => isFile);
   const ran = run({ from: query.offset, keepAddress: true });
   if (lost) setError(inputError, { message: "Files do not outlive a reload: add them again to search with them." });

@@ -7,6 +7,7 @@ import { formatCount, formatMs, MODALITY_NAMES } from "./format.js";
 import { drawTiming } from "./timing.js";
 
 const SKELETONS = 8;
+const SHOWN_TEXT = 120; // characters of a text part repeated above the results
 const NOTICES = ["empty", "negative", "nothing", "failed"];
 
 export class Results {
@@ -60,11 +61,9 @@ export class Results {
     this.#clear(hits.length ? "hits" : "nothing");
     const last = offset + hits.length;
     const found = Math.max(candidates, last);
-    this.#summary.textContent = hits.length
-      ? `${formatCount(offset + 1)}–${formatCount(last)} of ${formatCount(found)} candidates`
-      : "Nothing found";
+    this.#summary.textContent = hits.length ? rangeOf(offset, last, found) : "Nothing found";
     this.#live.textContent = hits.length
-      ? `${hits.length} results in ${formatMs(response.totalMs)}. First: ${hits[0].item.title}.`
+      ? `${resultCount(hits.length)} in ${formatMs(response.totalMs)}. First: ${hits[0].item.title}.`
       : "Nothing found.";
     this.#readAs.replaceChildren(...response.parts.map((info, index) => readAs(info, parts[index])));
     this.#readAs.hidden = response.parts.length === 0;
@@ -88,8 +87,8 @@ export class Results {
   /** The user stopped the search. */
   showStopped() {
     this.#region.setAttribute("aria-busy", "false");
-    this.#live.textContent = "Search stopped";
     if (this.#region.dataset.state === "loading") this.showEmpty();
+    this.#live.textContent = "Search stopped";
   }
 
   #clear(state) {
@@ -133,6 +132,7 @@ export class Results {
     else if (event.key === "Home") to = 0;
     else if (event.key === "End") to = cards.length - 1;
     else if (event.key === "Enter") {
+      event.preventDefault(); // or the same key press would go on to the dialog's close button
       event.target.querySelector(".why").click();
       return;
     } else return;
@@ -141,9 +141,16 @@ export class Results {
   }
 }
 
+function rangeOf(offset, last, found) {
+  if (offset === 0 && last === found) return resultCount(found);
+  return `${formatCount(offset + 1)}–${formatCount(last)} of ${formatCount(found)} results`;
+}
+
+const resultCount = (count) => (count === 1 ? "1 result" : `${formatCount(count)} results`);
+
 function readAs(info, part) {
   const kind = [MODALITY_NAMES[info.modality] ?? "unknown", info.format].filter(Boolean);
-  const name = part?.file ? part.file.name : `“${part?.text ?? ""}”`;
+  const name = part?.file ? part.file.name : `“${shorten(part?.text ?? "")}”`;
   return h(
     "li",
     {},
@@ -152,6 +159,10 @@ function readAs(info, part) {
     info.transcript && h("span", {}, ", heard ", h("q", {}, info.transcript)),
     info.cached && h("span", { class: "muted" }, " (from cache)"),
   );
+}
+
+function shorten(text) {
+  return text.length > SHOWN_TEXT ? `${text.slice(0, SHOWN_TEXT)}…` : text;
 }
 
 function skeleton() {
