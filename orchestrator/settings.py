@@ -7,7 +7,7 @@ names no setting fails start-up (``load_settings``); so does a value out of rang
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 ENV_PREFIX = "SENSORIUM_"
+OTHER_PREFIXES = (MEDIA_PREFIX, "SENSORIUM_INDEXING__", "SENSORIUM_SERVING_", "SENSORIUM_WRITE_SCREENSHOT")
 _NESTED = "__"
 
 _MIB = 1024 * 1024
@@ -153,7 +154,7 @@ class Settings(BaseSettings):
 
     home: Path = Path(".sensorium")
     profile: Literal["lite"] = "lite"
-    repository_dir: Path = Path("model_repository")
+    model_repository: Path = Path("model_repository")
     api: ApiSettings = ApiSettings()
     admission: AdmissionSettings = AdmissionSettings()
     budget: BudgetSettings = BudgetSettings()
@@ -166,25 +167,21 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
 
 
-def load_settings(environ: Mapping[str, str] | None = None, *, other_groups: Iterable[str] = ()) -> Settings:
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Settings from the process's environment, checked for names that nothing reads.
 
-    ``environ`` is what is checked for unknown names (default ``os.environ``). ``other_groups`` are groups
-    that other rooms read ("indexing" for ``SENSORIUM_INDEXING__...``).
-
-    ``SENSORIUM_MEDIA_*`` are ``media.Limits``, which ``media`` itself reads and checks.
+    ``environ`` is what is checked for unknown names (default ``os.environ``). Names that begin as
+    ``OTHER_PREFIXES`` belong to other rooms, which check them.
 
     Raises:
         ConfigurationError: an unknown setting, or a value that does not fit; the message names the variable.
     """
     environ = os.environ if environ is None else environ
     known = {name.upper() for name in Settings.model_fields}
-    others = {name.upper() for name in other_groups}
-    for variable in environ:
-        if not variable.upper().startswith(ENV_PREFIX) or variable.upper().startswith(MEDIA_PREFIX):
+    for variable in map(str.upper, environ):
+        if not variable.startswith(ENV_PREFIX) or variable.startswith(OTHER_PREFIXES):
             continue
-        name = variable.upper().removeprefix(ENV_PREFIX).split(_NESTED, 1)[0]
-        if name not in known and name not in others:
+        if variable.removeprefix(ENV_PREFIX).split(_NESTED, 1)[0] not in known:
             raise ConfigurationError(f"unknown setting {variable}")
     try:
         return Settings()
