@@ -80,12 +80,13 @@ class EmbeddingSet:
     calibration: Calibration
 
 
-def load_embedding_set(path: Path) -> EmbeddingSet:
-    """Reads ``embedding.json``.
+def load_embedding_set(repository: Path) -> EmbeddingSet:
+    """Reads ``embedding.json`` of a model repository.
 
     Raises:
         ConfigurationError: it is missing, malformed, or lacks a pair that searches need.
     """
+    path = repository / "embedding.json"
     try:
         content: Any = json.loads(path.read_bytes())
         file = _File.model_validate(content)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from orchestrator.pipeline import Pipeline
 from orchestrator.query import QueryPart, SearchQuery, SearchResult
 from orchestrator.server import Ports, serve
 from orchestrator.service import Service
-from orchestrator.settings import ApiSettings, Settings
+from orchestrator.settings import Settings
 from orchestrator.trace import Trace
 from orchestrator.types import ItemDraft
 
