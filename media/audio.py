@@ -77,8 +77,8 @@ def decode_sound_packets(
     count = 0
     first_s: float | None = None
     for index, frame in enumerate(_frames(packets, stream, clock)):
-        if index == 0 and frame.pts is not None:
-            first_s = frame.time
+        if index == 0 and frame.pts is not None and stream.time_base is not None:
+            first_s = float(frame.pts * stream.time_base)
         for block in resampler.push(frame):
             blocks.append(block)
             count += block.size
@@ -93,6 +93,9 @@ def decode_sound_packets(
 
 
 def _frames(packets: Iterable[SoundPacket], stream: av.AudioStream, clock: Clock) -> Iterator[av.AudioFrame]:
+    if stream.codec_context.name == "flac":
+        # The one format with a checksum on every frame; FFmpeg has to be told to mind it.
+        stream.codec_context.options = {"err_detect": "crccheck+explode"}
     for packet in packets:
         clock.check()
         if packet.size:  # demux ends with an empty packet

@@ -15,7 +15,7 @@ import av
 import av.container
 import av.stream
 
-from media.damage import is_truncated
+from media.damage import is_encrypted, is_truncated
 from media.errors import (
     CorruptError,
     DeadlineError,
@@ -53,8 +53,6 @@ _VIDEO_CODECS = {
     *("h264", "hevc", "vp8", "vp9", "libvpx", "libvpx-vp9", "av1", "libdav1d", "theora", "prores"),
     *("mpeg4", "msmpeg4", "msmpeg4v3", "mpeg1video", "mpeg2video", "h263", "mjpeg", "png", "rawvideo"),
 }
-# Sample entries of Common Encryption (ISO/IEC 23001-7) and of older protected iTunes files.
-_ENCRYPTED_TAGS = {"encv", "enca", "drms", "drmi"}
 
 
 @contextmanager
@@ -65,12 +63,17 @@ def open_container(
 
     With `whole`, data that lacks its end is refused: FFmpeg would play what there is.
     """
+    if kind.format not in _DEMUXERS:
+        raise UnsupportedError("there is neither sound nor video in it", kind=kind.format)
     if whole and is_truncated(data, kind.format):
         raise TruncatedError(kind=kind.format)
+    if is_encrypted(data, kind.format):
+        raise EncryptedError(kind=kind.format)
     options = {
         "protocol_whitelist": "none",
         "codec_whitelist": ",".join(sorted(_SOUND_CODECS | _VIDEO_CODECS)),
-        "max_pixels": str(limits.max_frame_pixels),
+        # While streams are found, sizes somewhat over the limit must still come through, to be named.
+        "max_pixels": str(8 * limits.max_frame_pixels),
     }
     with (
         _foreign_errors(kind.format),
@@ -105,7 +108,7 @@ def _foreign_errors(kind: str) -> Iterator[None]:
 def video_stream(container: av.container.InputContainer, kind: str) -> av.VideoStream | None:
     """The first stream of moving pictures; cover art does not count.
 
-    Raises EncryptedError, and UnsupportedError for a codec that is not on the list.
+    Raises UnsupportedError for a codec that is not on the list.
     """
     for stream in container.streams.video:
         if not _is_cover(stream):
@@ -125,8 +128,6 @@ def sound_stream(container: av.container.InputContainer, kind: str) -> av.AudioS
 def _check_codec(stream: av.VideoStream | av.AudioStream, allowed: set[str], kind: str) -> None:
     # PyAV leaves a stream without a context when FFmpeg knows no decoder for it.
     context = getattr(stream, "codec_context", None)
-    if context is not None and context.codec_tag in _ENCRYPTED_TAGS:
-        raise EncryptedError(kind=kind)
     if context is None or context.name not in allowed:
         raise UnsupportedError("the codec is not supported", kind=kind)
 

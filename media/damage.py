@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 
 from media.blocks import gif_blocks, iso_boxes, png_chunks
 from media.errors import BombError, CorruptError, MediaError, TruncatedError
 
-__all__ = ["diagnose", "is_truncated"]
+__all__ = ["diagnose", "is_encrypted", "is_truncated"]
 
 _RIFF = {"wav", "webp", "avi"}
 _ISO = {"mp4", "mov", "m4a"}
@@ -15,6 +16,10 @@ _ISO = {"mp4", "mov", "m4a"}
 _STREAMED = 0x7FFFF000
 # Pillow reads no compressed text or colour profile beyond this.
 _MAX_PNG_TEXT_BYTES = 1024 * 1024
+# Sample entries of Common Encryption (ISO/IEC 23001-7) and of older protected iTunes files.
+_PROTECTED = (b"encv", b"enca", b"drms", b"drmi")
+# StripOffsets, StripByteCounts, TileOffsets, TileByteCounts
+_TIFF_PLACES = {273, 279, 324, 325}
 _EBML_UNKNOWN = {(1 << 7 * n) - 1 for n in range(1, 9)}
 
 
@@ -53,8 +58,17 @@ def is_truncated(data: bytes, name: str) -> bool:
     if name == "bmp":
         return int.from_bytes(data[2:6], "little") > len(data)
     if name == "tiff":
-        first_directory = int.from_bytes(data[4:8], "little" if data[:2] == b"II" else "big")
-        return first_directory + 2 > len(data)
+        return _tiff_cut(data)
+    return False
+
+
+def is_encrypted(data: bytes, name: str) -> bool:
+    """True for an MP4 with a protected track: its sample entry is renamed and has protection information."""
+    if name not in _ISO:
+        return False
+    for box, start, end in iso_boxes(data):
+        if box == b"moov" and b"sinf" in data[start:end]:
+            return any(entry in data[start:end] for entry in _PROTECTED)
     return False
 
 
@@ -65,6 +79,29 @@ def _ogg_cut(data: bytes) -> bool:
         return True
     lengths = data[at + 27 : at + 27 + data[at + 26]]
     return at + 27 + data[at + 26] + sum(lengths) > len(data)
+
+
+def _tiff_cut(data: bytes) -> bool:
+    """The first directory (TIFF 6.0, section 2), or a strip or tile it points to, lies beyond the data."""
+    order = "<" if data[:2] == b"II" else ">"
+    places: dict[int, tuple[int, ...]] = {}
+    try:
+        (directory,) = struct.unpack_from(order + "I", data, 4)
+        (count,) = struct.unpack_from(order + "H", data, directory)
+        for entry in range(directory + 2, directory + 2 + 12 * count, 12):
+            tag, form, number, at = struct.unpack_from(order + "HHII", data, entry)
+            if tag in _TIFF_PLACES and form in {3, 4} and number <= len(data):
+                letter = "H" if form == 3 else "I"
+                if number * (2 if form == 3 else 4) <= 4:
+                    at = entry + 8
+                places[tag] = struct.unpack_from(f"{order}{number}{letter}", data, at)
+    except struct.error:
+        return True
+    for offsets, lengths in ((273, 279), (324, 325)):
+        for at, length in zip(places.get(offsets, ()), places.get(lengths, ()), strict=False):
+            if at + length > len(data):
+                return True
+    return False
 
 
 def _matroska_cut(data: bytes) -> bool:

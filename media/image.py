@@ -31,6 +31,8 @@ _SRGB = ImageCms.createProfile("sRGB")
 
 # Above its own threshold Pillow only warns, above twice that it raises: here both refuse.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+# Its other warnings tell of odd but readable files, once for each.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 @contextmanager

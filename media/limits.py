@@ -46,7 +46,7 @@ class Limits:
     segment_video_fps: float = 15.0
 
     svg_render_px: int = 512  # longest side of a rasterised SVG
-    svg_deadline_s: float = 0.8
+    svg_deadline_s: float = 0.6
     svg_memory_bytes: int = 512 * 1024 * 1024
     decode_deadline_s: float = 20.0
     segment_deadline_s: float = 300.0

@@ -79,8 +79,9 @@ class Tracks:
         yield from context.decode(None)
 
     def _shown_at(self, frame: av.VideoFrame, before: tuple[float, av.VideoFrame] | None) -> float:
-        if frame.pts is not None:
-            return frame.time - self.start_s
+        # PyAV gives frames that come out of the final drain no time base.
+        if frame.pts is not None and self.video.time_base is not None:
+            return float(frame.pts * self.video.time_base) - self.start_s
         return before[0] + _frame_s(self.video) if before else 0.0
 
     def audio(self, limits: Limits, clock: Clock) -> Audio | None:
