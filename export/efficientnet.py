@@ -61,7 +61,9 @@ class _SameConv(nn.Conv2d):
 class _Block(nn.Module):
     """Inverted residual: expand 1x1, depthwise, project 1x1 (Sandler et al., arXiv:1801.04381)."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int, side: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int, side: int
+    ) -> None:
         super().__init__()
         hidden = inputs * expansion
         self._expands = expansion != 1

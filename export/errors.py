@@ -1,13 +1,13 @@
 """Everything that can go wrong in an export, as one tree.
 
-    ExportError
-    ├── ProfileError        the profile YAML is missing, malformed or names something unknown
-    ├── FetchError          pip could not bring a wheel, or its bytes are not the pinned ones
-    ├── WeightsError        a weight file does not hold what the architecture needs
-    ├── SamplesError        no catalogue, or too few real inputs in it, to measure with
-    ├── ParityError         ONNX and torch disagree by more than the profile allows
-    ├── QuantizeError       ONNX Runtime's quantiser failed or left the model in floating point
-    └── InstallError        an artifact could not be put in the model repository
+ExportError
+├── ProfileError        the profile YAML is missing, malformed or names something unknown
+├── FetchError          pip could not bring a wheel, or its bytes are not the pinned ones
+├── WeightsError        a weight file does not hold what the architecture needs
+├── SamplesError        no catalogue, or too few real inputs in it, to measure with
+├── ParityError         ONNX and torch disagree by more than the profile allows
+├── QuantizeError       ONNX Runtime's quantiser failed or left the model in floating point
+└── InstallError        an artifact could not be put in the model repository
 """
 
 from __future__ import annotations

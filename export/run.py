@@ -1,0 +1,91 @@
+"""Steps over graphs, shown as a table that fills while they run."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from export.errors import ExportError
+from export.install import install_files, install_model, write_embedding
+from export.pipeline import STEPS, Exporter
+from export.profile import Profile
+from export.samples import find_manifest
+from export.settings import Settings
+
+__all__ = ["run"]
+
+
+def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, manifest: Path | None) -> None:
+    """Do the steps for the graphs, step by step, and print how long each took.
+
+    Raises:
+        ExportError: the first step that fails ends the run; what was done before it is kept.
+    """
+    unknown = sorted(set(models or ()) - set(profile.models))
+    if unknown:
+        raise ExportError(f"no graph named {', '.join(unknown)}; there is {', '.join(profile.models)}")
+    chosen = [name for name in profile.models if models is None or name in models]
+    settings = Settings()
+    measuring = {"parity", "int8", "gate"} & set(steps)
+    exporter = Exporter(
+        profile, settings, manifest or (find_manifest(settings.home) if measuring else Path("none"))
+    )
+    cells: dict[tuple[str, str], str] = {}
+    notes: list[str] = []
+    started = time.perf_counter()
+    with Live(console=Console(stderr=True), auto_refresh=False) as live:
+
+        def show(model: str, step: str, text: str) -> None:
+            cells[model, step] = text
+            live.update(
+                _table(profile, chosen, steps, cells, notes, time.perf_counter() - started), refresh=True
+            )
+
+        for step in steps:
+            installed = {}
+            for model in chosen:
+                show(model, step, "[cyan]...")
+                begun = time.perf_counter()
+                try:
+                    if step == "install":
+                        installed[model] = install_model(exporter, model)
+                        skipped = not installed[model]["changed"]
+                        label = f" {installed[model]['precision']}"
+                    else:
+                        record = exporter.run(step, model)
+                        skipped, label = record.skipped, ""
+                except ExportError:
+                    show(model, step, "[red]failed")
+                    raise
+                spent = f"{time.perf_counter() - begun:.1f} s"
+                show(model, step, ("[dim]unchanged" if skipped else f"[green]{spent}") + f"[/]{label}")
+            if step == "install":
+                files = install_files(profile, settings)
+                if set(chosen) == set(profile.models):
+                    notes.append(f"embedding version {write_embedding(profile, settings, installed, files)}")
+                else:
+                    notes.append("embedding.json unchanged: it names a whole set, and --model chose a part")
+                show(chosen[-1], step, cells[chosen[-1], step])
+
+
+def _table(
+    profile: Profile,
+    models: list[str],
+    steps: tuple[str, ...],
+    cells: dict[tuple[str, str], str],
+    notes: list[str],
+    seconds: float,
+) -> Table:
+    caption = "; ".join([*notes, f"{seconds:.0f} s"])
+    table = Table(title=f"export of profile {profile.name}", caption=caption)
+    table.add_column("model")
+    for step in STEPS:
+        if step in steps:
+            table.add_column(step)
+    for model in models:
+        table.add_row(model, *(cells.get((model, step), "") for step in STEPS if step in steps))
+    return table
