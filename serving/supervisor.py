@@ -19,18 +19,19 @@ import asyncio
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Coroutine
 
 import structlog
 
-from serving.client import CanaryError, CanaryTimeoutError, Client
+from serving.client import Client
 from serving.errors import RestartLimitError, ServerError, ServingError, StartError
 from serving.leftovers import mark, sweep
 from serving.lock import supervisor_lock
 from serving.repository import Repository, read_repository
-from serving.server import Stub, TritonServer
+from serving.server import TritonServer
 from serving.settings import Settings
 from serving.state import ModelState, Phase, ServerState, write_state
+from serving.watch import Watch
 
 __all__ = ["Supervisor"]
 
@@ -109,18 +110,18 @@ class Supervisor:
         self.state.server_pid = server.pid
         self._phase(Phase.STARTING, self.state.error)
         async with Client(self.state.grpc) as client:
+            watch = Watch(self._settings, self.state, repository, server, client, self._publish)
             try:
-                watch = _Watch(self._settings, self.state, repository, server, client)
                 await self._until_ready(server, client, watch)
-                self._phase(self._served_phase())
+                self._publish()
                 log.info("serving", models={name: model.phase for name, model in self.state.models.items()})
                 while not self._stop.is_set():
                     if server.exit_code is not None:
                         return f"the server ended with exit code {server.exit_code}"
-                    if await watch.step():
-                        self._phase(self._served_phase())
+                    await self._unless_stopped(watch.step())
                     await self._pause(self._settings.watch_period_s)
             finally:
+                await watch.close()
                 if self._stop.is_set():
                     self._phase(Phase.STOPPING)
                     await server.stop()
@@ -129,7 +130,7 @@ class Supervisor:
                 self.state.server_pid = None
         return ""
 
-    async def _until_ready(self, server: TritonServer, client: Client, watch: _Watch) -> None:
+    async def _until_ready(self, server: TritonServer, client: Client, watch: Watch) -> None:
         deadline = time.monotonic() + self._settings.start_timeout_s
         while not await client.is_ready():
             if self._stop.is_set():
@@ -141,18 +142,22 @@ class Supervisor:
             if time.monotonic() > deadline:
                 raise StartError(f"the server was not ready within {self._settings.start_timeout_s:g} s")
             await self._pause(_READY_POLL_S)
-        await watch.begin(max(deadline - time.monotonic(), 1.0))
+        await self._unless_stopped(watch.begin(max(deadline - time.monotonic(), 1.0)))
 
-    def _served_phase(self) -> Phase:
-        return (
-            Phase.READY if all(m.phase is Phase.READY for m in self.state.models.values()) else Phase.DEGRADED
-        )
+    def _publish(self) -> None:
+        """The phase of the whole follows from those of the models."""
+        phases = {model.phase for model in self.state.models.values()}
+        served = Phase.READY if phases == {Phase.READY} else Phase.DEGRADED
+        self._phase(Phase.STARTING if Phase.STARTING in phases else served)
 
     def _phase(self, phase: Phase, error: str = "") -> None:
         if phase is not self.state.phase:
             log.info("phase", phase=phase, error=error)
         self.state.phase = phase
         self.state.error = error
+        if phase not in (Phase.READY, Phase.DEGRADED):
+            for model in self.state.models.values():
+                model.phase = phase
         self.state.updated_at = time.time()
         write_state(self._settings.run, self.state)
 
@@ -169,6 +174,18 @@ class Supervisor:
             min(settings.restart_backoff_s * 2 ** (len(self._starts) - 1), settings.restart_backoff_max_s)
         )
 
+    async def _unless_stopped(self, work: Coroutine[None, None, None]) -> None:
+        """Run `work`; cancel it when asked to stop."""
+        task, stop = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            task.cancel()
+            stop.cancel()
+            await asyncio.gather(task, stop, return_exceptions=True)
+
     async def _pause(self, seconds: float) -> None:
         """Sleep, or less when asked to stop."""
         try:
@@ -184,122 +201,6 @@ class Supervisor:
                 if time.monotonic() > deadline:
                     raise StartError(f"port {port} on {_HOST} is taken by another program")
                 await self._pause(_READY_POLL_S)
-
-
-class _Watch:
-    """Stubs and canaries of one life of a server."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        state: ServerState,
-        repository: Repository,
-        server: TritonServer,
-        client: Client,
-    ) -> None:
-        self._settings, self._state, self._repository = settings, state, repository
-        self._server, self._client = server, client
-        self._stubs: dict[int, Stub] = {}
-        self._canary: tuple[str, asyncio.Task[float]] | None = None
-        self._due: dict[str, float] = {}  # public model -> when its next canary may fly
-        self._worked: set[str] = set()  # models that answered in this life
-        self._timeouts: dict[str, int] = {}
-        self._failures: dict[str, int] = {}
-
-    async def begin(self, timeout_s: float) -> None:
-        """Mark models that did not load; fly the first canary of each of the others."""
-        reasons = await self._client.loaded(timeout_s)
-        self._stubs = self._server.stubs()
-        for model, entry in self._state.models.items():
-            if problem := reasons.get(model, "not loaded"):
-                entry.phase, entry.error = Phase.DEGRADED, problem[:300]
-                log.error("model_not_loaded", model=model, reason=problem[:300])
-                continue
-            try:
-                self._passed(
-                    model, await self._client.canary(model, min(timeout_s, self._settings.canary_timeout_s))
-                )
-            except CanaryError as error:
-                self._failed(model, error)
-
-    async def step(self) -> bool:
-        """Look once. True when the state may have changed.
-
-        Raises:
-            ServerError: only a new server helps.
-        """
-        live = self._server.stubs()
-        dead = sorted({stub.model for pid, stub in self._stubs.items() if pid not in live})
-        self._stubs = live
-        if dead:
-            self._drop_canary()
-            await self._reload(dead, "its Python process died")
-            return True
-        if self._canary is None:
-            due = [name for name, when in self._due.items() if when <= time.monotonic()]
-            if due:
-                name = min(due, key=self._due.__getitem__)
-                flight = self._client.canary(name, self._settings.canary_timeout_s)
-                self._canary = (name, asyncio.create_task(flight))
-            return False
-        name, task = self._canary
-        if not task.done():
-            return False
-        self._canary = None
-        try:
-            self._passed(name, task.result())
-        except CanaryTimeoutError as error:
-            self._failed(name, error)
-            self._timeouts[name] = self._timeouts.get(name, 0) + 1
-            if self._timeouts[name] > self._settings.canary_timeouts_allowed and name in self._worked:
-                raise ServerError(f"{name}: {self._timeouts[name]} canaries in a row timed out") from error
-        except CanaryError as error:
-            self._failed(name, error)
-            if self._failures[name] > 1 and name in self._worked:
-                raise ServerError(f"{name}: its canary fails also after a reload: {error}") from error
-            await self._reload(self._repository.steps[name] or (name,), str(error))
-        return True
-
-    def _passed(self, model: str, ms: float) -> None:
-        entry = self._state.models[model]
-        if entry.phase is not Phase.READY:
-            log.info("model_ready", model=model, canary_ms=round(ms, 1))
-        entry.phase, entry.error, entry.canary_ms = Phase.READY, "", round(ms, 2)
-        self._worked.add(model)
-        self._timeouts[model] = self._failures[model] = 0
-        self._due[model] = time.monotonic() + self._settings.canary_period_s
-
-    def _failed(self, model: str, error: Exception) -> None:
-        """The next canary of a model that worked flies at once; of one that never did, ever later."""
-        entry = self._state.models[model]
-        entry.phase, entry.error = Phase.DEGRADED, str(error)
-        self._failures[model] = self._failures.get(model, 0) + 1
-        pause_s = self._settings.restart_backoff_s * 2.0 ** min(self._failures[model], 16)
-        pause_s = 0.0 if model in self._worked else min(pause_s, 10 * self._settings.restart_backoff_max_s)
-        self._due[model] = time.monotonic() + pause_s
-        log.error(
-            "canary_failed", model=model, error=str(error), timeout=isinstance(error, CanaryTimeoutError)
-        )
-
-    async def _reload(self, models: Iterable[str], reason: str) -> None:
-        for model in models:
-            log.warning("reload", model=model, reason=reason)
-            affected = [p for p, steps in self._repository.steps.items() if p == model or model in steps]
-            for name in set(affected) & set(self._state.models):
-                entry = self._state.models[name]
-                entry.phase, entry.error = Phase.DEGRADED, f"{model} is loaded again: {reason}"
-                entry.reloads += 1
-                if name in self._worked:
-                    self._due[name] = time.monotonic()
-            self._state.reloads += 1
-            await self._client.reload(model, self._settings.start_timeout_s)
-        self._stubs = self._server.stubs()
-        self._server.drop_dead_memory()
-
-    def _drop_canary(self) -> None:
-        if self._canary is not None:
-            self._canary[1].cancel()
-            self._canary = None
 
 
 def _is_free(port: int) -> bool:

@@ -1,0 +1,145 @@
+"""Watches one running server: its Python processes, and one canary after another."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from serving.client import CanaryError, CanaryTimeoutError, Client
+from serving.errors import ServerError
+from serving.repository import Repository
+from serving.server import Stub, TritonServer
+from serving.settings import Settings
+from serving.state import Phase, ServerState
+
+__all__ = ["Watch"]
+
+log = structlog.get_logger("serving")
+
+
+class Watch:
+    """Stubs and canaries of one life of a server."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: ServerState,
+        repository: Repository,
+        server: TritonServer,
+        client: Client,
+        publish: Callable[[], None],
+    ) -> None:
+        """`publish` is called whenever `state.models` has changed."""
+        self._settings, self._state, self._repository = settings, state, repository
+        self._server, self._client, self._publish = server, client, publish
+        self._stubs: dict[int, Stub] = {}
+        self._canary: tuple[str, asyncio.Task[float]] | None = None
+        self._due: dict[str, float] = {}  # public model -> when its next canary may fly
+        self._worked: set[str] = set()  # models that answered in this life
+        self._timeouts: dict[str, int] = {}
+        self._failures: dict[str, int] = {}
+
+    async def begin(self, timeout_s: float) -> None:
+        """Mark models that did not load; fly the first canary of each of the others."""
+        reasons = await self._client.loaded(timeout_s)
+        self._stubs = self._server.stubs()
+        for model, entry in self._state.models.items():
+            if problem := reasons.get(model, "not loaded"):
+                entry.phase, entry.error = Phase.DEGRADED, problem[:300]
+                log.error("model_not_loaded", model=model, reason=problem[:300])
+                continue
+            try:
+                self._passed(
+                    model, await self._client.canary(model, min(timeout_s, self._settings.canary_timeout_s))
+                )
+            except CanaryError as error:
+                self._failed(model, error)
+
+    async def step(self) -> None:
+        """Look once, and do what helps.
+
+        Raises:
+            ServerError: only a new server helps.
+        """
+        live = self._server.stubs()
+        dead = sorted({stub.model for pid, stub in self._stubs.items() if pid not in live})
+        if dead and self._server.exit_code is None:
+            await self.close()
+            await self._reload(dead, "its Python process died")
+        elif self._canary is None:
+            self._stubs = live
+            self._launch()
+        elif self._canary[1].done():
+            (name, task), self._canary = self._canary, None
+            await self._judge(name, task)
+
+    async def close(self) -> None:
+        """Call back the canary that is in flight."""
+        if self._canary is not None:
+            task = self._canary[1]
+            self._canary = None
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _launch(self) -> None:
+        due = [name for name, when in self._due.items() if when <= time.monotonic()]
+        if due:
+            name = min(due, key=self._due.__getitem__)
+            flight = self._client.canary(name, self._settings.canary_timeout_s)
+            self._canary = (name, asyncio.create_task(flight))
+
+    async def _judge(self, name: str, task: asyncio.Task[float]) -> None:
+        try:
+            self._passed(name, task.result())
+        except CanaryTimeoutError as error:
+            self._failed(name, error)
+            self._timeouts[name] = self._timeouts.get(name, 0) + 1
+            if self._timeouts[name] > self._settings.canary_timeouts_allowed and name in self._worked:
+                raise ServerError(f"{name}: {self._timeouts[name]} canaries in a row timed out") from error
+        except CanaryError as error:
+            self._failed(name, error)
+            if self._failures[name] > 1 and name in self._worked:
+                raise ServerError(f"{name}: its canary fails also after a reload: {error}") from error
+            await self._reload(self._repository.steps[name] or (name,), str(error))
+
+    def _passed(self, model: str, ms: float) -> None:
+        entry = self._state.models[model]
+        if entry.phase is not Phase.READY:
+            log.info("model_ready", model=model, canary_ms=round(ms, 1))
+        entry.phase, entry.error, entry.canary_ms = Phase.READY, "", round(ms, 2)
+        self._worked.add(model)
+        self._timeouts[model] = self._failures[model] = 0
+        self._due[model] = time.monotonic() + self._settings.canary_period_s
+        self._publish()
+
+    def _failed(self, model: str, error: Exception) -> None:
+        """The next canary of a model that worked flies at once; of one that never did, ever later."""
+        entry = self._state.models[model]
+        entry.phase, entry.error = Phase.DEGRADED, str(error)
+        self._failures[model] = self._failures.get(model, 0) + 1
+        pause_s = self._settings.restart_backoff_s * 2.0 ** min(self._failures[model], 16)
+        pause_s = 0.0 if model in self._worked else min(pause_s, 10 * self._settings.restart_backoff_max_s)
+        self._due[model] = time.monotonic() + pause_s
+        log.error(
+            "canary_failed", model=model, error=str(error), timeout=isinstance(error, CanaryTimeoutError)
+        )
+        self._publish()
+
+    async def _reload(self, models: Iterable[str], reason: str) -> None:
+        for model in models:
+            log.warning("reload", model=model, reason=reason)
+            affected = [p for p, steps in self._repository.steps.items() if p == model or model in steps]
+            for name in set(affected) & set(self._state.models):
+                entry = self._state.models[name]
+                entry.phase, entry.error = Phase.DEGRADED, f"{model} is loaded again: {reason}"
+                entry.reloads += 1
+                if name in self._worked:
+                    self._due[name] = time.monotonic()
+            self._state.reloads += 1
+            self._publish()
+            await self._client.reload(model, self._settings.start_timeout_s)
+        self._stubs = self._server.stubs()
+        self._server.drop_dead_memory()
