@@ -5,7 +5,7 @@ import { h } from "./dom.js";
 import { bar, openExplanation } from "./explain.js";
 import { formatPrice, formatScore, MODALITY_NAMES } from "./format.js";
 import { icon } from "./icons.js";
-import { momentButton, PICTURE_FORMATS, soundPlayer, videoPlayer } from "./player.js";
+import { partOf, PICTURE_FORMATS, soundAtMoment, soundPlayer, videoStill } from "./player.js";
 
 /** A list item; `rank` counts from 1 over all pages. */
 export function hitCard(hit, rank) {
@@ -18,7 +18,7 @@ export function hitCard(hit, rank) {
     h(
       "article",
       { class: "card", tabindex: -1, "aria-labelledby": titleId },
-      picture(item, moment, title),
+      picture(item, moment),
       h(
         "div",
         { class: "card-body" },
@@ -31,7 +31,7 @@ export function hitCard(hit, rank) {
         ),
         item.category && h("p", { class: "card-category" }, item.category),
         badges(item),
-        sound(item, moment, title),
+        sound(item, moment),
         h(
           "div",
           { class: "card-foot" },
@@ -53,51 +53,37 @@ export function hitCard(hit, rank) {
   );
 }
 
-function picture(item, moment, title) {
-  const video = item.media.find(
-    ({ index, modality, format }) =>
-      modality === "VIDEO" && !PICTURE_FORMATS.has(format) && (moment?.modality !== "VIDEO" || index === moment.mediaIndex),
-  );
-  const frame = h("div", { class: "card-picture" });
+function picture(item, moment) {
+  const video = pick(item, "VIDEO", moment, ({ format }) => !PICTURE_FORMATS.has(format));
+  const still = thumbnailUrl(item.id);
   if (video) {
-    const matched = moment?.modality === "VIDEO" ? moment : null;
-    frame.append(
-      videoPlayer({
-        url: mediaUrl(item.id, video.index),
-        label: `Video of ${title}`,
-        poster: thumbnailUrl(item.id),
-        startS: matched?.startS ?? 0,
-      }),
-    );
-    if (matched) frame.append(momentButton(frame, matched, `the video of ${title}`));
-  } else if (item.media.length > 0) {
-    const image = h("img", { src: thumbnailUrl(item.id), alt: "", loading: "lazy", decoding: "async" });
-    image.addEventListener("error", () => image.replaceWith(icon("image")));
-    frame.append(image);
-  } else {
-    frame.append(icon("text"));
+    const source = { url: mediaUrl(item.id, video.index), still, label: `video of ${item.title || item.id}` };
+    return h("div", { class: "card-picture" }, videoStill({ ...source, moment: matchIn(video, moment) }));
   }
-  return frame;
+  if (item.media.length === 0) return h("div", { class: "card-picture" }, icon("text"));
+  const image = h("img", { src: still, alt: "", loading: "lazy", decoding: "async" });
+  image.addEventListener("error", () => image.replaceWith(icon("image")));
+  return h("div", { class: "card-picture" }, image);
 }
 
-function sound(item, moment, title) {
-  const matched = moment?.modality === "AUDIO" ? moment : null;
-  const audio = item.media.find(
-    ({ index, modality }) => modality === "AUDIO" && (matched === null || index === matched.mediaIndex),
-  );
+function sound(item, moment) {
+  const audio = pick(item, "AUDIO", moment);
   if (!audio) return null;
-  const holder = h("div", { class: "card-sound" });
-  holder.append(
-    soundPlayer({
-      url: mediaUrl(item.id, audio.index),
-      label: `sound of ${title}`,
-      durationS: audio.durationS,
-      startS: matched?.startS ?? 0,
-      endS: matched?.endS ?? 0,
-    }),
-  );
-  if (matched) holder.append(momentButton(holder, matched, `the sound of ${title}`));
-  return holder;
+  const { index, durationS } = audio;
+  const source = { url: mediaUrl(item.id, index), label: `sound of ${item.title || item.id}`, durationS };
+  const match = matchIn(audio, moment);
+  return h("div", { class: "card-sound" }, ...(match ? soundAtMoment(source, match) : [soundPlayer(source)]));
+}
+
+/** The medium that holds the moment, else the first of its kind. */
+function pick(item, modality, moment, suits = () => true) {
+  const media = item.media.filter((medium) => medium.modality === modality && suits(medium));
+  return media.find(({ index }) => moment?.modality === modality && index === moment.mediaIndex) ?? media[0];
+}
+
+function matchIn(medium, moment) {
+  const here = moment?.modality === medium.modality && moment.mediaIndex === medium.index;
+  return here ? partOf(moment, medium.durationS) : null;
 }
 
 function badges(item) {

@@ -89,15 +89,14 @@ export function soundPlayer({ url, label, durationS = 0, startS = 0, endS = star
   return player;
 }
 
-/** A video with the browser's own controls, standing at the matching moment. */
-export function videoPlayer({ url, label, poster = null, startS = 0 }) {
+/** A video with the browser's own controls. */
+export function videoPlayer({ url, label, startS = 0 }) {
   const video = h("video", {
     class: "video",
     src: url,
-    poster,
     controls: true,
     playsinline: true,
-    preload: "none",
+    preload: "metadata",
     "aria-label": label,
   });
   video.currentTime = startS;
@@ -105,31 +104,69 @@ export function videoPlayer({ url, label, poster = null, startS = 0 }) {
   return video;
 }
 
-/** A button that jumps to the matching moment of the media element inside `holder` and plays it. */
-export function momentButton(holder, moment, label) {
+/**
+ * A video as a still picture with one button, which puts the player in its place: the browser's controls would
+ * hide half of a picture this small.
+ * @param {Object} source
+ * @param {string} source.url
+ * @param {string} source.still
+ * @param {string} source.label what is seen, for the button's name
+ * @param {{startS: number, endS: number}|null} source.moment the matching moment, if it is a part of the whole
+ */
+export function videoStill({ url, still, label, moment }) {
+  const frame = h("div", { class: "still" });
+  const play = () => {
+    const video = videoPlayer({ url, label, startS: moment?.startS ?? 0 });
+    frame.replaceChildren(video);
+    video.focus();
+    start(video);
+  };
+  const button = moment
+    ? momentButton(moment, label, play)
+    : h(
+        "button",
+        { type: "button", class: "quiet moment", "aria-label": `Play ${label}`, on: { click: play } },
+        icon("play"),
+        "Play",
+      );
+  frame.append(h("img", { src: still, alt: "", loading: "lazy", decoding: "async" }), button);
+  return frame;
+}
+
+/** A sound player with a button that jumps to the matching moment. */
+export function soundAtMoment(source, moment) {
+  const player = soundPlayer({ ...source, startS: moment.startS, endS: moment.endS });
+  const jump = () => {
+    const audio = player.querySelector("audio");
+    audio.currentTime = moment.startS;
+    start(audio);
+  };
+  return [player, momentButton(moment, source.label, jump)];
+}
+
+/** The moment, unless it is the whole of a medium or no stretch of time at all. */
+export function partOf(moment, durationS) {
+  const whole = moment.startS < 0.05 && (durationS === 0 || moment.endS > durationS - 0.05);
+  return whole || moment.endS <= moment.startS ? null : moment;
+}
+
+function momentButton(moment, label, onClick) {
   const span = formatSpan(moment.startS, moment.endS);
+  const name = `Play the matching moment of the ${label}, ${span}`;
   return h(
     "button",
-    {
-      type: "button",
-      class: "quiet moment",
-      "aria-label": `Play the matching moment of ${label}, ${span}`,
-      on: {
-        click: () => {
-          const media = holder.querySelector("audio, video");
-          if (media === null) return; // it could not be played and gave way to a link
-          media.currentTime = moment.startS;
-          media.play().catch(() => {}); // the element's error event tells the user
-        },
-      },
-    },
+    { type: "button", class: "quiet moment", "aria-label": name, on: { click: onClick } },
     icon("play"),
     `Match ${span}`,
   );
 }
 
+function start(media) {
+  media.play().catch(() => {}); // the element's error event tells the user
+}
+
 function toggle(media) {
-  if (media.paused) media.play().catch(() => {}); // the element's error event tells the user
+  if (media.paused) start(media);
   else media.pause();
 }
 

@@ -201,9 +201,13 @@ def test_a_match_plays_from_its_moment(search_page, catalogue_items, kinds, tag)
     search_page.drop(path.name, media_type, path.read_bytes())
     assert search_page.ids()[0] == item["id"]
     card = search_page.cards.first
-    media = card.locator(tag)
-    media.evaluate("(node) => { node.onplaying = () => { node.dataset.from = node.currentTime } }")
+    search_page.page.evaluate(
+        """() => document.addEventListener(
+          "playing", ({ target }) => { target.dataset.from ??= target.currentTime; }, { capture: true },
+        )"""
+    )
     card.get_by_role("button", name=re.compile("^Play the matching moment")).click()
+    media = card.locator(tag)
     expect(media).to_have_attribute("data-from", re.compile(r"^\d"))
     assert float(str(media.get_attribute("data-from"))) >= start - 0.05
 
