@@ -1,0 +1,98 @@
+"""The `sensorium` command as a user runs it: a process of its own against the running system."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fixtures_system import ITEMS, System
+
+from catalogue import ManifestItem, read_manifest
+from media import Limits, Modality, sniff
+
+SENSORIUM = Path(sys.executable).with_name("sensorium")
+
+
+def sensorium(system: System, *arguments: str, code: int = 0) -> str:
+    done = subprocess.run(
+        [str(SENSORIUM), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=dict(system.stack.environ),
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def hits(output: str) -> list[str]:
+    return [hit["item"]["id"] for hit in json.loads(output).get("hits", [])]
+
+
+@pytest.fixture(scope="module")
+def items(system: System) -> list[ManifestItem]:
+    return list(read_manifest(system.catalogue))
+
+
+def file_of(items: list[ManifestItem], modality: Modality) -> tuple[ManifestItem, Path]:
+    for item in items:
+        for path in item.paths():
+            if sniff(path.read_bytes(), Limits()).modality is modality:
+                return item, path
+    raise AssertionError(f"the generated catalogue has no {modality}")
+
+
+def test_text_finds_its_item(system: System, items: list[ManifestItem]) -> None:
+    item = items[3]
+    assert item.id in hits(sensorium(system, "search", item.description, "--limit", "5", "--json"))
+
+
+@pytest.mark.parametrize("modality", [Modality.IMAGE, Modality.AUDIO, Modality.VIDEO])
+def test_a_file_finds_its_item(system: System, items: list[ManifestItem], modality: Modality) -> None:
+    item, path = file_of(items, modality)
+    output = sensorium(system, "search", f"--{modality.value}", str(path), "--limit", "5", "--json")
+    assert item.id in hits(output)
+
+
+def test_mixed_with_a_negative_part_prints_a_table_with_times(
+    system: System, items: list[ManifestItem]
+) -> None:
+    item, path = file_of(items, Modality.IMAGE)
+    output = sensorium(system, "search", item.description, "--image", str(path), "--not", "a bell")
+    for word in ("score", item.id[:8], "embed", "retrieve", " ms"):
+        assert word in output
+
+
+def test_filters_narrow_and_errors_name_the_word(system: System, items: list[ManifestItem]) -> None:
+    wanted = items[0].category
+    found = hits(sensorium(system, "search", "anything", "--filter", f"category={wanted}", "--json"))
+    by_id = {item.id: item for item in items}
+    assert found
+    assert {by_id[one].category for one in found} == {wanted}
+    assert "colour" in sensorium(system, "search", "x", "--filter", "colour=red", code=2)
+    sensorium(system, "search", code=2)
+
+
+def test_a_refused_file_is_one_clear_line(system: System, tmp_path: Path) -> None:
+    broken = tmp_path / "picture.png"
+    broken.write_bytes(b"%PDF-1.7 not a picture")
+    output = sensorium(system, "search", "--image", str(broken), code=1)
+    assert "media." in output
+    assert "part 0" in output
+    assert "Traceback" not in output
+
+
+def test_indexing_again_changes_nothing(system: System) -> None:
+    output = sensorium(system, "index", str(system.catalogue))
+    assert f"{ITEMS} unchanged" in output
+    status = json.loads(sensorium(system, "status", "--json"))
+    assert int(status["items"]) == ITEMS
+
+
+def test_nothing_running_is_said(system: System) -> None:
+    output = sensorium(system, "status", "--target", "127.0.0.1:9", code=1)
+    assert "sensorium up" in output
