@@ -14,7 +14,7 @@ from PIL import Image
 
 from catalogue.errors import GenerationError
 
-__all__ = ["load_rgba"]
+__all__ = ["load_rgba", "svg_to_png"]
 
 # SVG lengths in points have no size in pixels without it; CSS says 96.
 _DPI = 96.0
@@ -39,6 +39,16 @@ def load_rgba(path: Path, side_px: int) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
+def svg_to_png(path: Path, side_px: int) -> bytes:
+    """The drawing as a PNG whose longer side is `side_px`; files it names are not looked at.
+
+    Raises GenerationError.
+    """
+    buffer = io.BytesIO()
+    load_rgba(path, side_px).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def _rasterise(path: Path, side_px: int) -> Image.Image:
     natural = _render(path, None)
     box = natural.getchannel("A").getbbox()
@@ -49,6 +59,8 @@ def _rasterise(path: Path, side_px: int) -> Image.Image:
 
 
 def _render(path: Path, zoom: float | None) -> Image.Image:
-    png = resvg_py.svg_to_bytes(svg_path=str(path), dpi=_DPI, zoom=zoom, skip_system_fonts=False)
+    # The text, not the path: without a place of its own the drawing cannot name its neighbours.
+    text = path.read_text(encoding="utf-8")
+    png = resvg_py.svg_to_bytes(svg_string=text, dpi=_DPI, zoom=zoom)
     image = Image.open(io.BytesIO(bytes(png)))
     return image.convert("RGBA")

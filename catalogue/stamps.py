@@ -40,6 +40,7 @@ _LEFT_OUT = ("symbols/", "town/flags/")
 _RECORDING = re.compile(
     r"^(?P<stem>.+)_desc(?:_(?P<language>[a-z]{2,3}(?:_[A-Z]{2})?))?(?:\.ogg)?\.(?:ogg|wav)$"
 )
+_OUTSIDE = re.compile(rb"""<image\b[^>]*?\bhref\s*=\s*["'](?!\s*(?:#|data:))""")
 _CLAUSE = re.compile(r"[.!?;:(—–]|, | - ")
 _ARTICLE = re.compile(r"^(?:a|an|the|some) ", re.IGNORECASE)
 # fmt: off
@@ -72,6 +73,14 @@ class Stamp:
     picture: Path
     effect: Path | None
     recordings: tuple[Recording, ...]
+    redraw: bool = False
+    """The picture is an SVG that names another file. Such content is refused wherever it comes from, so the
+    catalogue holds it drawn as a PNG, without that file."""
+
+    @property
+    def stored_picture(self) -> Path:
+        """Where the picture stands below the catalogue's media folder."""
+        return self.picture.with_suffix(".png") if self.redraw else self.picture
 
     @property
     def id(self) -> str:
@@ -161,6 +170,7 @@ def scan(folder: Path) -> Scan:
                 picture=picture,
                 effect=effect if effect in present else None,
                 recordings=tuple(recordings.get(stem, ())),
+                redraw=picture.suffix == ".svg" and bool(_OUTSIDE.search((folder / picture).read_bytes())),
             )
         )
     return Scan(tuple(stamps), tuple(left_out), aside)

@@ -18,6 +18,7 @@ from typing import Any
 
 from catalogue.building import Step, prune, run_jobs, write_bytes
 from catalogue.clips import make_clip
+from catalogue.pictures import svg_to_png
 from catalogue.split import Split
 from catalogue.stamps import STAMPS_FOLDER, Scan, Stamp, scan
 
@@ -27,6 +28,7 @@ __all__ = ["CLIPS_PER_SPLIT", "build", "choose_clips", "clip_name"]
 CLIPS_PER_SPLIT: dict[Split, int] = {"train": 40, "validation": 20, "test": 20}
 # Part of a clip's name: a change of how clips are drawn makes new files.
 _CLIP_RECIPE = "1"
+_REDRAWN_PX = 512
 
 
 def build(unpacked: Path, out: Path, processes: int, step: Step) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def clip_name(stamp: Stamp, source: Path) -> str:
 
 
 def _line(stamp: Stamp, clip: str | None) -> dict[str, Any]:
-    media = [{"path": f"media/{stamp.picture.as_posix()}"}]
+    media = [{"path": f"media/{stamp.stored_picture.as_posix()}"}]
     if stamp.effect:
         media.append({"path": f"media/{stamp.effect.as_posix()}", "role": "effect"})
     if clip:
@@ -97,7 +99,13 @@ def _line(stamp: Stamp, clip: str | None) -> dict[str, Any]:
 def _link_media(stamps: Iterable[Stamp], source: Path, target: Path, step: Step) -> None:
     paths: list[Path] = []
     for stamp in stamps:
-        paths += [path for path in (stamp.picture, stamp.effect) if path]
+        if not stamp.redraw:
+            paths.append(stamp.picture)
+        elif not (drawn := target / stamp.stored_picture).is_file():
+            drawn.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(drawn, svg_to_png(source / stamp.picture, _REDRAWN_PX))
+        if stamp.effect:
+            paths.append(stamp.effect)
         paths += [spoken.path for spoken in stamp.recordings]
     for done, path in enumerate(paths, start=1):
         _link(source / path, target / path)
@@ -131,7 +139,7 @@ def _encode_clips(stamps: list[Stamp], names: dict[str, str], out: Path, process
         (
             folder / names[stamp.id],
             stamp.id,
-            out / "media" / stamp.picture,
+            out / "media" / stamp.stored_picture,
             out / "media" / stamp.effect if stamp.effect else None,
         )
         for stamp in missing
@@ -148,6 +156,7 @@ def _summary(found: Scan, clips: int) -> dict[str, Any]:
         "with_clip": clips,
         "recordings": dict(spoken.most_common()),
         "aside": found.aside,
+        "redrawn": [stamp.picture.as_posix() for stamp in found.stamps if stamp.redraw],
         "left_out": {path.as_posix(): reason for path, reason in found.left_out},
         "invented_fields": ["price", "available"],
     }
