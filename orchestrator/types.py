@@ -269,10 +269,6 @@ class ItemStore(Protocol):
         """Where the bytes of a media file are, whether or not they exist."""
         ...
 
-    def thumbnail_path(self, sha256: str) -> Path:
-        """Where the thumbnail (WebP) of a media file is, whether or not it exists."""
-        ...
-
 
 class CatalogueWriter(Protocol):
     """Puts items into the catalogue and takes them out (``indexing.Indexer``)."""

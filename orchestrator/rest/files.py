@@ -26,7 +26,7 @@ _PREFERRED = (Modality.IMAGE, Modality.VIDEO, Modality.AUDIO)
 
 
 class Files:
-    """Thumbnails that indexing did not store are made in two threads and kept, up to a bound.
+    """Thumbnails are made when first asked for, in two threads, and kept, up to a bound.
 
     ``close`` it at the end.
     """
@@ -70,9 +70,6 @@ class Files:
         headers = {**_HEADERS, "etag": f'"t-{shown.sha256}"'}
         if headers["etag"] in if_none_match:
             return Response(status_code=304, headers=headers)
-        stored = self._items.thumbnail_path(shown.sha256)
-        if stored.is_file():
-            return FileResponse(stored, headers=headers, media_type="image/webp")
         picture = self._thumbnails.get(shown.sha256)
         if picture is None:
             loop = asyncio.get_running_loop()
