@@ -2,12 +2,14 @@
 
 The unified space has 1,024 dimensions in three blocks, so that several ways of comparing live in one cosine:
 
-    semantic [384]   the text encoder's own space; images arrive there through ImageNet class words and a ridge map
-    learned  [384]   a joint space trained by InfoNCE (van den Oord et al. 2018, arXiv:1807.03748)
-    visual   [256]   what only pictures have: zero for text and sound, so image-to-image search keeps its detail
+    semantic [384]   the text encoder's space, centred; pictures reach it by ImageNet class words and a ridge
+    map learned  [384]   a joint space trained by InfoNCE (van den Oord et al. 2018, arXiv:1807.03748)
+    visual   [256]   what only pictures have: zero for text and sound, so image-to-image search keeps its
+    detail
 
-Every block is unit norm before its weight, so a weight is that block's fixed share of the cosine. All heads take
-and give FP32 with the batch in front; `embedding` is unit norm. `training` fits them, `load_heads` reads them.
+Every block is unit norm before its weight, so a weight is that block's fixed share of the cosine. All heads
+take and give FP32 with the batch in front; `embedding` is unit norm. `training` fits them, `load_heads`
+reads them.
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.functional import gelu, normalize
 
+from export.errors import WeightsError
+
 __all__ = [
     "EMBEDDING_DIM",
     "AudioHead",
     "Heads",
-    "HeadsError",
     "ImageHead",
     "Projection",
     "TextHead",
@@ -38,10 +41,6 @@ SEMANTIC_DIM, LEARNED_DIM, VISUAL_DIM = 384, 384, 256
 EMBEDDING_DIM = SEMANTIC_DIM + LEARNED_DIM + VISUAL_DIM
 TEXT_DIM, IMAGE_DIM, CLASSES, AUDIO_DIM, SOUND_DIM = 384, 1280, 1000, 576, 288
 AUDIO_NATIVE_DIM, MOTION_DIM, VIDEO_NATIVE_DIM = 512, 480, 2048
-
-
-class HeadsError(ValueError):
-    """A checkpoint of heads is missing, damaged or of another shape."""
 
 
 class Projection(nn.Module):
@@ -68,15 +67,17 @@ class Projection(nn.Module):
 class TextHead(nn.Module):
     """pooled [B, 384] (mean-pooled tokens, any norm) -> embedding [B, 1024]."""
 
+    mean: Tensor
     weights: Tensor
 
-    def __init__(self, hidden: int = 0) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.learned = Projection(TEXT_DIM, LEARNED_DIM, hidden)
+        self.register_buffer("mean", torch.zeros(TEXT_DIM))
+        self.learned = Projection(TEXT_DIM, LEARNED_DIM)
         self.register_buffer("weights", torch.ones(2))
 
     def forward(self, pooled: Tensor) -> Tensor:
-        semantic = normalize(pooled, dim=-1)
+        semantic = normalize(normalize(pooled, dim=-1) - self.mean, dim=-1)
         learned = normalize(self.learned(semantic), dim=-1)
         visual = torch.zeros_like(semantic[:, :VISUAL_DIM])
         blocks = [self.weights[0] * semantic, self.weights[1] * learned, visual]
@@ -86,23 +87,26 @@ class TextHead(nn.Module):
 class ImageHead(nn.Module):
     """(features [B, 1280], logits [B, 1000]) -> embedding [B, 1024].
 
-    `prototypes` [1000, 384] are text embeddings of the classes' words; the `top` classes, weighted by a softmax of
-    the logits, name the picture as in DeViSE's and ConSE's convex combination (Norouzi et al. 2013,
-    arXiv:1312.5650). `semantic_map` is a ridge regression to the text space, `mix` its share beside the words.
+    `prototypes` [1000, 384] are text embeddings of the classes' words. The `top` classes, weighted by a
+    softmax of the logits, name the picture: a convex combination of semantic embeddings (Norouzi et al. 2013,
+    arXiv:1312.5650). `semantic_map` is a ridge regression to the text space, `mix` its share beside the
+    words. Both maps read the features and the words, [B, 1280 + 384].
     """
 
     prototypes: Tensor
+    words_mean: Tensor
     temperature: Tensor
     mix: Tensor
     weights: Tensor
 
-    def __init__(self, hidden: int = 0, top: int = 50) -> None:
+    def __init__(self, top: int = 50) -> None:
         super().__init__()
         self.top = top
-        self.semantic_map = Projection(IMAGE_DIM, SEMANTIC_DIM)
-        self.learned = Projection(IMAGE_DIM + SEMANTIC_DIM, LEARNED_DIM, hidden)
+        self.semantic_map = Projection(IMAGE_DIM + SEMANTIC_DIM, SEMANTIC_DIM)
+        self.learned = Projection(IMAGE_DIM + SEMANTIC_DIM, LEARNED_DIM)
         self.visual = Projection(IMAGE_DIM, VISUAL_DIM)
         self.register_buffer("prototypes", torch.zeros(CLASSES, SEMANTIC_DIM))
+        self.register_buffer("words_mean", torch.zeros(SEMANTIC_DIM))
         self.register_buffer("temperature", torch.tensor(1.5))
         self.register_buffer("mix", torch.tensor(0.5))
         self.register_buffer("weights", torch.ones(3))
@@ -117,16 +121,19 @@ class ImageHead(nn.Module):
 
     def forward(self, features: Tensor, logits: Tensor) -> Tensor:
         words = self.words(logits)
-        mapped = normalize(self.semantic_map(features), dim=-1)
-        semantic = normalize((1 - self.mix) * words + self.mix * mapped, dim=-1)
-        learned = normalize(self.learned(torch.cat([features, words], dim=-1)), dim=-1)
+        seen = torch.cat([features, words], dim=-1)
+        named = normalize(words - self.words_mean, dim=-1)
+        mapped = normalize(self.semantic_map(seen), dim=-1)
+        semantic = normalize((1 - self.mix) * named + self.mix * mapped, dim=-1)
+        learned = normalize(self.learned(seen), dim=-1)
         visual = normalize(self.visual(features), dim=-1)
         blocks = [self.weights[0] * semantic, self.weights[1] * learned, self.weights[2] * visual]
         return normalize(torch.cat(blocks, dim=-1), dim=-1)
 
 
 class AudioHead(nn.Module):
-    """pooled [B, 576] (mean and deviation of 288-d frames over time) -> (embedding [B, 1024], native [B, 512])."""
+    """pooled [B, 576] (mean and deviation of 288-d frames over time) -> (embedding [B, 1024], native [B,
+    512])."""
 
     def __init__(self, hidden: int = 1024) -> None:
         super().__init__()
@@ -143,9 +150,9 @@ class VideoHead(nn.Module):
     """A clip from its frames and its sound track.
 
     (frame_features [B, 8, 1280], frame_logits [B, 8, 1000], sound [B, 288], has_sound [B]) ->
-    (embedding [B, 1024], native [B, 2048]). `sound` is the mean of the speech encoder's frames and counts only
-    where `has_sound` is 1. native = mean frame features 1280 + motion 480 + sound 288, each block unit norm times
-    its weight; motion is a fixed map of the mean absolute difference of neighbouring frames.
+    (embedding [B, 1024], native [B, 2048]). `sound` is the mean of the speech encoder's frames and counts
+    only where `has_sound` is 1. native = mean frame features 1280 + motion 480 + sound 288, each block unit
+    norm times its weight; motion is a fixed map of the mean absolute difference of neighbouring frames.
     """
 
     weights: Tensor
@@ -185,16 +192,17 @@ class Heads:
 def load_heads(profile: str, checkpoints_dir: Path) -> Heads:
     """The heads of `checkpoints_dir/<profile>/{text,image,audio,video}.safetensors`, as FP32 modules.
 
-    Tensors may be stored as FP16; the safetensors metadata key `config` holds the constructor's arguments as JSON.
+    Tensors may be stored as FP16; the safetensors metadata key `config` holds the constructor's arguments as
+    JSON.
 
     Raises:
-        HeadsError: a file is missing or damaged, or a tensor is missing, unknown or of another shape.
+        WeightsError: a file is missing or damaged, or a tensor is missing, unknown or of another shape.
     """
     folder = checkpoints_dir / profile
     states = {name: _read(folder / f"{name}.safetensors") for name in ("text", "image", "audio", "video")}
     try:
         image = ImageHead(**states["image"][0])
-        heads = Heads(TextHead(**states["text"][0]), image, AudioHead(**states["audio"][0]), VideoHead(image))
+        heads = Heads(TextHead(), image, AudioHead(**states["audio"][0]), VideoHead(image))
         heads.text.load_state_dict(states["text"][1])
         heads.image.load_state_dict(states["image"][1])
         heads.audio.load_state_dict(states["audio"][1])
@@ -204,7 +212,7 @@ def load_heads(profile: str, checkpoints_dir: Path) -> Heads:
         RuntimeError,
         TypeError,
     ) as error:  # load_state_dict on shapes and names, constructors on arguments
-        raise HeadsError(f"{folder}: the checkpoint does not fit the heads: {error}") from error
+        raise WeightsError(f"{folder}: the checkpoint does not fit the heads: {error}") from error
     for head in (heads.text, heads.image, heads.audio, heads.video):
         head.eval().requires_grad_(False)
     return heads
@@ -216,4 +224,4 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             config = json.loads((file.metadata() or {}).get("config", "{}"))
             return config, {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise HeadsError(f"{path}: {error}; run `make train`, or restore the file from git") from error
+        raise WeightsError(f"{path}: {error}; run `make train`, or restore the file from git") from error

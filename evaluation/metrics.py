@@ -1,0 +1,63 @@
+"""Relevance metrics by ir-measures, and their bootstrap intervals. `training` selects with the same code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import ir_measures
+import numpy as np
+from ir_measures import RR, P, R, nDCG
+
+__all__ = ["MEASURES", "interval", "per_query", "summary"]
+
+MEASURES = {"ndcg@5": nDCG @ 5, "ndcg@10": nDCG @ 10, "mrr": RR, "p@1": P @ 1, "recall@100": R @ 100}
+RESAMPLES = 2_000
+
+
+def per_query(
+    relevant: Mapping[str, Sequence[str]], ranked: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, float]]:
+    """Measure -> query -> value.
+
+    Args:
+        relevant: query -> ids of the items that answer it, all with gain 1; at least one each.
+        ranked: query -> ids found, best first. A query that is missing or found nothing scores 0.
+
+    Raises:
+        ValueError: a query without a relevant item, or an id ranked twice for one query.
+    """
+    for query, items in relevant.items():
+        if not items:
+            raise ValueError(f"query {query} has no relevant item, so nothing can be measured")
+        found = ranked.get(query, ())
+        if len(set(found)) != len(found):
+            raise ValueError(f"query {query} ranks an item twice")
+    judged = {query: dict.fromkeys(items, 1) for query, items in relevant.items()}
+    # a rank becomes a score, so that ties cannot be broken otherwise than the system broke them
+    run = {query: {item: float(-rank) for rank, item in enumerate(ranked.get(query, ()))} for query in judged}
+    values = {name: dict.fromkeys(judged, 0.0) for name in MEASURES}
+    names = {str(measure): name for name, measure in MEASURES.items()}
+    for value in ir_measures.iter_calc(list(MEASURES.values()), judged, run):
+        values[names[str(value.measure)]][value.query_id] = float(value.value)
+    return values
+
+
+def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
+    """95 % percentile-bootstrap interval of the mean (Efron and Tibshirani 1993), queries drawn with
+    replacement."""
+    data = np.asarray(values, dtype=np.float64)
+    if data.size == 0:
+        raise ValueError("no values to resample")
+    drawn = np.random.default_rng(seed).integers(0, data.size, (RESAMPLES, data.size))
+    low, high = np.percentile(data[drawn].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def summary(values: Mapping[str, Mapping[str, float]]) -> dict[str, float | list[float] | int]:
+    """Means of `per_query` with `<measure>_ci95` beside each, and the number of `queries`."""
+    out: dict[str, float | list[float] | int] = {"queries": len(next(iter(values.values())))}
+    for name, scores in values.items():
+        figures = list(scores.values())
+        out[name] = float(np.mean(figures))
+        out[f"{name}_ci95"] = list(interval(figures))
+    return out

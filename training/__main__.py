@@ -1,0 +1,74 @@
+"""`python -m training --profile lite`: learn the heads and the calibration, write
+training/checkpoints/<profile>/.
+
+Exit codes: 0 done, 1 something could not be had or read, 2 wrong arguments.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from catalogue.errors import CatalogueError
+from export.errors import ExportError
+from export.settings import Settings
+from training.errors import TrainingError
+from training.run import train
+
+MAX_THREADS = 8
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+console = Console(stderr=True)
+
+
+@app.command()
+def main(
+    profile: Annotated[str, typer.Option(help="A profile of export/profiles.")] = "lite",
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other random numbers.")] = 0,
+) -> None:
+    """Train on the train split, choose on validation; the test split is not looked at."""
+    threads = min(os.cpu_count() or 1, MAX_THREADS)
+    try:
+        with _bars() as progress:
+            metrics = train(profile, Settings(), threads, progress, seed)
+    except (TrainingError, ExportError, CatalogueError) as error:
+        console.print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False)
+        sys.exit(1)
+    _show(metrics)
+
+
+@contextmanager
+def _bars() -> Iterator[Any]:
+    columns = (TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield progress
+
+
+def _show(metrics: dict[str, Any]) -> None:
+    out = Console()
+    table = Table("NDCG@10", "text -> image", "image -> text", title="Cross-validated on train + validation")
+    for name, score in metrics["ablation_cross_validated"].items():
+        table.add_row(name, f"{score['text_to_image']:.3f}", f"{score['image_to_text']:.3f}")
+    out.print(table)
+    table = Table("pair", "NDCG@10", "queries", "gallery", title="Validation, heads as they are served")
+    for name, figure in metrics["validation"].items():
+        table.add_row(name, f"{figure['ndcg@10']:.3f}", str(figure["queries"]), str(figure["gallery"]))
+    out.print(table)
+
+
+app()

@@ -1,0 +1,137 @@
+"""The closed-form part of the heads: class words, a ridge map to the text space, and what only pictures have.
+
+Everything here is solved, not iterated, so cross-validation can afford to fit it many times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from export.adapters import ImageHead, Projection, TextHead
+
+__all__ = ["Options", "Pairs", "concatenate", "embed_images", "embed_texts", "fit_heads", "weigh_blocks"]
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pictures with their texts: features [n, 1280], logits [n, 1000], text [n, 384] unit norm and about its
+    own source's mean, weight [n], meaning (n normalised texts)."""
+
+    features: Floats
+    logits: Floats
+    text: Floats
+    weight: Floats
+    meaning: tuple[str, ...]
+
+    def take(self, rows: npt.NDArray[np.intp]) -> Pairs:
+        meaning = tuple(self.meaning[row] for row in rows)
+        return Pairs(self.features[rows], self.logits[rows], self.text[rows], self.weight[rows], meaning)
+
+
+def concatenate(parts: Sequence[Pairs]) -> Pairs:
+    return Pairs(
+        np.concatenate([part.features for part in parts]),
+        np.concatenate([part.logits for part in parts]),
+        np.concatenate([part.text for part in parts]),
+        np.concatenate([part.weight for part in parts]),
+        tuple(meaning for part in parts for meaning in part.meaning),
+    )
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is chosen on validation. `mix` is the ridge map's share beside the class words, `learned` the
+    learned block's share of the cosine, `visual` the norm of the visual block beside the others' 1."""
+
+    temperature: float = 1.5
+    centre: bool = True
+    ridge: float = 3_000.0
+    words_scale: float = 30.0
+    mix: float = 0.35
+    learned: float = 0.0
+    visual: float = 0.7
+
+
+def fit_heads(
+    pairs: Pairs, prototypes: Floats, text_mean: Floats, words_of: Floats, options: Options
+) -> tuple[TextHead, ImageHead]:
+    """Solve what has a closed form; the learned block is left as a copy of the ridge map.
+
+    Args:
+        pairs: training pairs.
+        prototypes: [1000, 384], unit norm.
+        text_mean: [384], mean of the catalogue's training texts.
+        words_of: logits [m, 1000] of the catalogue's training pictures, from which the words' centre is
+        taken. options: see `Options`.
+    """
+    text, image = TextHead(), ImageHead()
+    image.prototypes.copy_(torch.from_numpy(prototypes))
+    image.temperature.fill_(options.temperature)
+    with torch.no_grad():
+        centre = image.words(torch.from_numpy(words_of)).mean(dim=0)
+        if options.centre:
+            image.words_mean.copy_(centre)
+            text.mean.copy_(torch.from_numpy(text_mean))
+        features = torch.from_numpy(pairs.features)
+        seen = torch.cat([features, image.words(torch.from_numpy(pairs.logits))], dim=1)
+        for projection in (image.semantic_map, image.learned):
+            projection.mean.copy_(torch.cat([features.mean(dim=0), centre]))
+            projection.scale[:1280] = 1 / (features.std(dim=0) + 0.05)
+            projection.scale[1280:] = options.words_scale
+        solved = _ridge((seen - image.semantic_map.mean) * image.semantic_map.scale, pairs, options.ridge)
+        _set(image.semantic_map, solved)
+        _set(image.learned, solved)
+        _set(text.learned, torch.eye(384))
+        image.mix.fill_(options.mix)
+        _principal(image.visual, features)
+    weigh_blocks(text, image, options)
+    return text.eval(), image.eval()
+
+
+def weigh_blocks(text: TextHead, image: ImageHead, options: Options) -> None:
+    """Between texts and pictures the cosine is a fixed multiple of (1 - learned) * semantic + learned *
+    learned."""
+    shares = torch.tensor([1 - options.learned, options.learned]).sqrt()
+    text.weights.copy_(shares)
+    image.weights.copy_(torch.cat([shares, torch.tensor([options.visual])]))
+
+
+def embed_images(head: ImageHead, features: Floats, logits: Floats) -> Floats:
+    with torch.no_grad():
+        out: Floats = head(torch.from_numpy(features), torch.from_numpy(logits)).numpy()
+    return out
+
+
+def embed_texts(head: TextHead, pooled: Floats) -> Floats:
+    with torch.no_grad():
+        out: Floats = head(torch.from_numpy(pooled)).numpy()
+    return out
+
+
+def _ridge(inputs: torch.Tensor, pairs: Pairs, strength: float) -> torch.Tensor:
+    """Weighted ridge regression to the unit-norm texts (Hoerl and Kennard 1970): [384, inputs]."""
+    weight = torch.from_numpy(pairs.weight).double()[:, None]
+    x, y = inputs.double(), torch.from_numpy(pairs.text).double()
+    gram = x.T @ (x * weight) + strength * torch.eye(x.shape[1], dtype=torch.float64)
+    solved: torch.Tensor = torch.linalg.solve(gram, x.T @ (y * weight))
+    return solved.T.float()
+
+
+def _principal(projection: Projection, features: torch.Tensor) -> None:
+    """The first principal axes of the features, unscaled, so that cosines stay close to the features' own."""
+    projection.mean.copy_(features.mean(dim=0))
+    centred = (features - projection.mean).double()
+    _, axes = torch.linalg.eigh(centred.T @ centred)
+    _set(projection, axes.flip(1).T[: projection.outer.out_features].float())
+
+
+def _set(projection: Projection, weight: torch.Tensor) -> None:
+    projection.outer.weight.data.copy_(weight)
+    projection.outer.bias.data.zero_()

@@ -1,0 +1,58 @@
+"""Trained heads as safetensors: FP16, at most 10 MB each, with the constructor's arguments in the
+metadata."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from export.adapters import Heads
+from training.errors import TrainingError
+
+__all__ = ["MAX_BYTES", "save_heads", "write_json"]
+
+MAX_BYTES = 10_000_000
+
+
+def save_heads(heads: Heads, folder: Path) -> None:
+    """Write text, image, audio and video.safetensors; each appears whole or not at all.
+
+    Raises:
+        TrainingError: a file would be larger than MAX_BYTES.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    configs = {"image": {"top": heads.image.top}, "audio": {"hidden": _hidden(heads)}}
+    modules: dict[str, nn.Module] = {
+        "text": heads.text,
+        "image": heads.image,
+        "audio": heads.audio,
+        "video": heads.video,
+    }
+    for name, module in modules.items():
+        state = {
+            key: value.detach().to(torch.float16).contiguous()
+            for key, value in module.state_dict().items()
+            if not (name == "video" and key.startswith("image."))
+        }
+        path = folder / f"{name}.safetensors"
+        partial = path.with_suffix(".partial")
+        save_file(state, partial, metadata={"config": json.dumps(configs.get(name, {}))})
+        if partial.stat().st_size > MAX_BYTES:
+            partial.unlink()
+            raise TrainingError(f"{path.name} would be larger than {MAX_BYTES} bytes")
+        partial.replace(path)
+
+
+def write_json(path: Path, content: object) -> None:
+    """JSON with sorted keys, replaced in one step."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _hidden(heads: Heads) -> int:
+    return heads.audio.unified.outer.in_features
