@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Collection, Iterator
 
@@ -15,20 +16,20 @@ from media.image import image_errors, open_image, over_white
 from media.limits import Clock, Limits
 from media.types import Kind, Probe
 
-__all__ = ["animation_frames", "frame_lengths_s", "is_animated", "probe_animation"]
+__all__ = ["animation_frames", "checked_lengths_s", "frame_lengths_s", "is_animated", "probe_animation"]
 
 _DEFAULT_S = 0.1  # what browsers show a picture for when it asks for 10 ms or less
 
 
 def is_animated(data: bytes, name: str) -> bool:
     """Whether a GIF, WebP or PNG has more than one picture."""
-    return len(frame_lengths_s(data, name)) > 1
+    return len(list(itertools.islice(frame_lengths_s(data, name), 2))) > 1
 
 
-def frame_lengths_s(data: bytes, name: str) -> list[float]:
-    """How long each picture is shown, in seconds; empty for a still WebP or PNG."""
+def frame_lengths_s(data: bytes, name: str) -> Iterator[float]:
+    """How long each picture is shown, in seconds; nothing for a still WebP or PNG."""
     reader = {"gif": _gif_lengths, "webp": _webp_lengths, "png": _png_lengths}[name]
-    return [length if length > 0.01 else _DEFAULT_S for length in reader(data)]
+    return (length if length > 0.01 else _DEFAULT_S for length in reader(data))
 
 
 def _gif_lengths(data: bytes) -> Iterator[float]:
@@ -59,14 +60,18 @@ def _png_lengths(data: bytes) -> Iterator[float]:
             yield numerator / (denominator or 100)
 
 
-def _checked_lengths(data: bytes, kind: Kind, limits: Limits) -> list[float]:
-    if is_truncated(data, kind.format):
-        raise TruncatedError(kind=kind.format)
-    lengths = frame_lengths_s(data, kind.format)
-    if not lengths:
-        raise CorruptError("there are no frames in it", kind=kind.format)
+def checked_lengths_s(data: bytes, kind: Kind, limits: Limits) -> list[float]:
+    """`frame_lengths_s` of a whole file.
+
+    Raises TruncatedError, CorruptError, TooManyFramesError, TooLongError.
+    """
+    lengths = list(itertools.islice(frame_lengths_s(data, kind.format), limits.max_frames + 1))
     if len(lengths) > limits.max_frames:
         raise TooManyFramesError(kind=kind.format, limit=f"max_frames={limits.max_frames}")
+    if is_truncated(data, kind.format):
+        raise TruncatedError(kind=kind.format)
+    if not lengths:
+        raise CorruptError("there are no frames in it", kind=kind.format)
     if sum(lengths) > limits.max_video_s:
         raise TooLongError(kind=kind.format, limit=f"max_video_s={limits.max_video_s:g}")
     return lengths
@@ -82,24 +87,23 @@ def _check_pixels(width: int, height: int, count: int, kind: Kind, limits: Limit
 
 
 def probe_animation(data: bytes, kind: Kind, limits: Limits) -> Probe:
-    """Size, exact frame count and duration. Raises what `animation_frames` raises, short of decoding."""
-    lengths = _checked_lengths(data, kind, limits)
+    """Size, exact frame count and duration. Raises what `checked_lengths_s` does and TooManyPixelsError."""
+    lengths = checked_lengths_s(data, kind, limits)
     with image_errors(data, kind.format), open_image(data, kind, limits) as image:
         _check_pixels(image.width, image.height, len(lengths), kind, limits)
         return Probe(kind, image.width, image.height, sum(lengths), len(lengths))
 
 
 def animation_frames(
-    data: bytes, kind: Kind, limits: Limits, wanted: Collection[int], clock: Clock
+    data: bytes, kind: Kind, limits: Limits, count: int, wanted: Collection[int], clock: Clock
 ) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
-    """(index, uint8 [H, W, 3]) of the wanted pictures in order; those between are decoded but not converted.
+    """(index, uint8 [H, W, 3]) of the wanted pictures of `count` in order; those between are only decoded.
 
-    Raises TruncatedError, CorruptError, TooManyFramesError, TooManyPixelsError (max_frame_pixels for one,
-    max_animation_pixels for all together), TooLongError, DeadlineError.
+    Raises TruncatedError, CorruptError, TooManyPixelsError (max_frame_pixels for one, max_animation_pixels
+    for all together), DeadlineError.
     """
-    lengths = _checked_lengths(data, kind, limits)
     with image_errors(data, kind.format), open_image(data, kind, limits) as image:
-        _check_pixels(image.width, image.height, len(lengths), kind, limits)
+        _check_pixels(image.width, image.height, count, kind, limits)
         # An APNG may begin with a picture for viewers that know no animation: it is not part of it.
         first = 1 if getattr(image, "default_image", False) else 0
         for index in range(max(wanted) + 1):

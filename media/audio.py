@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from media.containers import SoundPacket, open_container, sound_stream
-from media.errors import EmptyError, TooLongError
+from media.errors import CorruptError, EmptyError, TooLongError, TruncatedError
 from media.limits import Clock, Limits, check_size
 from media.types import SAMPLE_RATE_HZ, Audio, Kind
 
 __all__ = ["Resampler", "decode_audio", "decode_sound_packets"]
+
+_TOLERANCE_S = 0.001
 
 
 class Resampler:
@@ -59,10 +61,27 @@ def decode_audio(data: bytes, limits: Limits, kind: Kind | None = None) -> Audio
         stream = sound_stream(container, kind.format)
         if stream is None:
             raise EmptyError("there is no sound in it", kind=kind.format)
-        sound = decode_sound_packets(container.demux(stream), stream, limits.max_audio_s, clock)
-    if sound is None:
-        raise EmptyError("there is no sound in it", kind=kind.format)
-    return Audio(sound[0], sound[0].size / SAMPLE_RATE_HZ)
+        end_s = 0.0
+
+        def packets() -> Iterator[SoundPacket]:
+            nonlocal end_s
+            for packet in container.demux(stream):
+                if packet.pts is not None and packet.time_base is not None:
+                    end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                yield packet
+
+        sound = decode_sound_packets(packets(), stream, limits.max_audio_s, clock)
+        if sound is None:
+            raise EmptyError("there is no sound in it", kind=kind.format)
+        samples, _ = sound
+        if kind.format == "flac" and stream.duration is not None and stream.time_base is not None:
+            # FLAC declares its exact length, and FFmpeg drops frames with a wrong checksum without a word.
+            declared_s = float(stream.duration * stream.time_base)
+            if end_s < declared_s - _TOLERANCE_S:
+                raise TruncatedError(kind=kind.format)
+            if samples.size / SAMPLE_RATE_HZ < declared_s - _TOLERANCE_S:
+                raise CorruptError(kind=kind.format)
+    return Audio(samples, samples.size / SAMPLE_RATE_HZ)
 
 
 def decode_sound_packets(
@@ -93,9 +112,6 @@ def decode_sound_packets(
 
 
 def _frames(packets: Iterable[SoundPacket], stream: av.AudioStream, clock: Clock) -> Iterator[av.AudioFrame]:
-    if stream.codec_context.name == "flac":
-        # The one format with a checksum on every frame; FFmpeg has to be told to mind it.
-        stream.codec_context.options = {"err_detect": "crccheck+explode"}
     for packet in packets:
         clock.check()
         if packet.size:  # demux ends with an empty packet

@@ -1,7 +1,8 @@
 """The block structures of file formats: where each block begins and ends, without reading what is in it.
 
 Every function yields (name, start, end) of the payloads in file order. The last `end` lies beyond the data
-when the file was cut; a block header that is itself cut is not given.
+when the file was cut; a block header that is itself cut is not given. A file of more blocks than any honest
+one has is read no further.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ from collections.abc import Iterator
 __all__ = ["Block", "gif_blocks", "iso_boxes", "png_chunks", "riff_chunks"]
 
 Block = tuple[bytes, int, int]
+_MAX_BLOCKS = 200_000
+_MAX_GIF_SUB_BLOCKS = 500_000
 
 
 def png_chunks(data: bytes) -> Iterator[Block]:
     """Chunks of a PNG (W3C PNG, section 5); checksums are not part of the payload."""
     at = 8
-    while at + 8 <= len(data):
+    for _ in range(_MAX_BLOCKS):
+        if at + 8 > len(data):
+            return
         length, name = struct.unpack_from(">I4s", data, at)
         yield name, at + 8, at + 8 + length
         at += 12 + length
@@ -26,7 +31,9 @@ def png_chunks(data: bytes) -> Iterator[Block]:
 def riff_chunks(data: bytes) -> Iterator[Block]:
     """Top-level chunks of a RIFF file."""
     at = 12
-    while at + 8 <= len(data):
+    for _ in range(_MAX_BLOCKS):
+        if at + 8 > len(data):
+            return
         name, length = struct.unpack_from("<4sI", data, at)
         yield name, at + 8, at + 8 + length
         at += 8 + length + (length & 1)
@@ -35,7 +42,9 @@ def riff_chunks(data: bytes) -> Iterator[Block]:
 def iso_boxes(data: bytes) -> Iterator[Block]:
     """Top-level boxes of an ISO base media file (ISO/IEC 14496-12); stops at a size no box can have."""
     at = 0
-    while at + 8 <= len(data):
+    for _ in range(_MAX_BLOCKS):
+        if at + 8 > len(data):
+            return
         length, name = struct.unpack_from(">I4s", data, at)
         header = 8
         if length == 1 and at + 16 <= len(data):
@@ -51,9 +60,10 @@ def iso_boxes(data: bytes) -> Iterator[Block]:
 
 def gif_blocks(data: bytes) -> Iterator[Block]:
     """Images (b","), extensions (b"!" and their label) and the trailer (b";") of a GIF89a file."""
+    sub_blocks = 0
     try:
         at = 13 + _colour_table(data[10])
-        while True:
+        for _ in range(_MAX_BLOCKS):
             start = at
             if data[at] == 0x3B:
                 yield b";", at, at + 1
@@ -68,6 +78,9 @@ def gif_blocks(data: bytes) -> Iterator[Block]:
                 return
             while at < len(data) and data[at]:
                 at += data[at] + 1
+                sub_blocks += 1
+                if sub_blocks > _MAX_GIF_SUB_BLOCKS:
+                    return
             at += 1
             yield name, start, at
     except IndexError:

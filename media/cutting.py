@@ -25,7 +25,7 @@ def segments(data: bytes, kind: Kind, limits: Limits) -> Iterator[Segment]:
 
     A sound within segment_audio_s, a video within segment_video_s (and both within segment_bytes) gives
     itself, unchanged; so does every text and picture, with no duration. Pieces of sounds are FLAC, 16 kHz,
-    mono; pieces of videos are MP4 (H.264, AAC) of at most segment_video_height_px and segment_video_fps.
+    mono; pieces of videos are MP4 (H.264, Opus) of at most segment_video_height_px and segment_video_fps.
     Raises what `probe`, `decode_audio` and `decode_video` raise.
     """
     if kind.modality in {Modality.TEXT, Modality.IMAGE}:

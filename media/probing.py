@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from media.errors import EmptyError, TooLongError
 from media.limits import Clock, Limits, check_size
 from media.types import Kind, Modality, Probe
+
+if TYPE_CHECKING:
+    from media.containers import SoundPacket
 
 __all__ = ["probe"]
 
@@ -49,18 +55,31 @@ def _probe_audio(data: bytes, kind: Kind, limits: Limits) -> Probe:
             duration_s = float(stream.duration * stream.time_base)
         elif container.duration is not None:
             duration_s = container.duration / 1_000_000
-        else:
-            start_s = None
-            for packet in container.demux(stream):
-                clock.check()
-                if packet.pts is not None:
-                    start_s = packet.pts * packet.time_base if start_s is None else start_s
-                    duration_s = float((packet.pts + (packet.duration or 0)) * packet.time_base - start_s)
-                if duration_s > limits.max_audio_s:
-                    break
+        if duration_s <= 0:
+            duration_s = _demuxed_s(container.demux(stream), limits, clock)
     if duration_s > limits.max_audio_s:
         raise TooLongError(kind=kind.format, limit=f"max_audio_s={limits.max_audio_s:g}")
-    return Probe(kind, duration_s=max(0.0, duration_s), has_audio=True)
+    if duration_s <= 0:
+        raise EmptyError("there is no sound in it", kind=kind.format)
+    return Probe(kind, duration_s=duration_s, has_audio=True)
+
+
+def _demuxed_s(packets: Iterable[SoundPacket], limits: Limits, clock: Clock) -> float:
+    """Seconds from the first packet to the end of the last, counted no further than max_audio_s."""
+    start_s: float | None = None
+    duration_s = 0.0
+    for packet in packets:
+        clock.check()
+        if packet.pts is None or packet.time_base is None:
+            continue
+        if start_s is None:
+            start_s = float(packet.pts * packet.time_base)
+        duration_s = max(
+            duration_s, float((packet.pts + (packet.duration or 0)) * packet.time_base) - start_s
+        )
+        if duration_s > limits.max_audio_s:
+            break
+    return duration_s
 
 
 def _probe_video(data: bytes, kind: Kind, limits: Limits) -> Probe:

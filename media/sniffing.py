@@ -137,7 +137,7 @@ def _signature(data: bytes) -> str:
     if head.startswith(b"\xd0\xcf\x11\xe0") and "EncryptedPackage".encode("utf-16-le") in data:
         raise EncryptedError(kind="office")
     if head.startswith(b"PK\x03\x04"):
-        if data[6] & 1:
+        if len(data) > 6 and data[6] & 1:
             raise EncryptedError(kind="zip")
         return "zip"
     if head.startswith(b"%PDF-"):

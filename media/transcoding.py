@@ -1,4 +1,4 @@
-"""Pieces of a video, re-encoded small: H.264 and AAC in MP4."""
+"""Pieces of a video, re-encoded small: H.264 and Opus in MP4."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def encode_mp4(
         video: av.VideoStream | None = None
         sound = None
         if samples is not None and samples.size:
-            sound = container.add_stream("aac", rate=SAMPLE_RATE_HZ, layout="mono")
+            sound = container.add_stream("libopus", rate=SAMPLE_RATE_HZ, layout="mono")
         for time_s, pixels in pictures:
             if video is None:
                 video = container.add_stream(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from media.animation import animation_frames, frame_lengths_s
+from media.animation import animation_frames, checked_lengths_s
 from media.containers import open_container
 from media.errors import CorruptError, TooManyFramesError, UnsupportedError
 from media.limits import Clock, Limits, check_size
@@ -104,13 +104,13 @@ def _check_array(count: int, size: tuple[int, int], limits: Limits, kind: Kind) 
 
 
 def _decode_animation(data: bytes, kind: Kind, limits: Limits, frames: int | None, clock: Clock) -> Video:
-    ends_s = np.cumsum(frame_lengths_s(data, kind.format))
-    duration_s = float(ends_s[-1]) if ends_s.size else 0.0
+    ends_s = np.cumsum(checked_lengths_s(data, kind, limits))
+    duration_s = float(ends_s[-1])
     starts_s = [0.0, *ends_s[:-1].tolist()]
     times = thin(starts_s, limits.video_fps) if frames is None else _middles(duration_s, frames)
     chosen = [max(0, bisect_right(starts_s, t + 1e-6) - 1) for t in times]
     pictures: dict[int, _Frames] = {}
-    for index, pixels in animation_frames(data, kind, limits, set(chosen), clock):
+    for index, pixels in animation_frames(data, kind, limits, len(starts_s), set(chosen), clock):
         size = _fit(pixels.shape[1], pixels.shape[0], limits.video_height_px)
         _check_array(len(chosen), size, limits, kind)
         if pixels.shape[1::-1] != size:

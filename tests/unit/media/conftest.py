@@ -105,14 +105,14 @@ SOUNDS: dict[str, Callable[[], bytes]] = {
     "flac": lambda: encode("flac", audio="flac", channels=2),
     "ogg": lambda: encode("ogg", audio="libopus"),
     "mp3": lambda: encode("mp3", audio="libmp3lame"),
-    "m4a": lambda: encode("ipod", audio="aac"),
+    "m4a": lambda: encode("ipod", audio="aac", rate=44_100),
     "webm": lambda: encode("webm", audio="libopus"),
 }
 VIDEOS: dict[str, Callable[[], bytes]] = {
     "mp4": lambda: encode("mp4", video="libx264", audio="aac"),
     "webm": lambda: encode("webm", video="libvpx", audio="libopus"),
     "mov": lambda: encode("mov", video="mpeg4"),
-    "avi": lambda: encode("avi", video="mpeg4", audio="libmp3lame"),
+    "avi": lambda: encode("avi", video="mpeg4", audio="pcm_s16le"),
     "gif": lambda: _moving("GIF"),
     "webp": lambda: _moving("WEBP"),
     "png": lambda: _moving("PNG"),

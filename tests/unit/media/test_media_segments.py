@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from media import Limits, TooLongError, decode_audio, decode_video, probe, segments, sniff
@@ -17,6 +17,7 @@ SHORT = Limits(
 )
 
 
+@settings(deadline=None)
 @given(
     st.floats(0.01, 5000),
     st.floats(1, 100),

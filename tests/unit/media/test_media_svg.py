@@ -28,7 +28,10 @@ from media import (
 )
 from media.svg_process import Renderer
 
-HEAD = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="40" height="20">'
+HEAD = (
+    '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    ' width="40" height="20">'
+)
 LAUGHS = '<!ENTITY a0 "lol">' + "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 9))
 
 
@@ -166,8 +169,8 @@ def test_nested_use_is_stopped_and_the_renderer_goes_on(limits, levels):
         '<filter id="f"><feMorphology operator="dilate" radius="9000"/></filter>'
         '<rect width="40" height="20" filter="url(#f)"/>',
         '<path d="' + "M0 0L40 20 " * 200_000 + '" stroke="red" stroke-width="9" stroke-dasharray="0.001"/>',
-        '<pattern id="p" width="0.0001" height="0.0001" patternUnits="userSpaceOnUse"><rect width="1" height="1"/>'
-        '</pattern><rect width="40" height="20" fill="url(#p)"/>',
+        '<pattern id="p" width="0.0001" height="0.0001" patternUnits="userSpaceOnUse">'
+        '<rect width="1" height="1"/></pattern><rect width="40" height="20" fill="url(#p)"/>',
         "<g>" * 5000 + "</g>" * 5000,
         '<use id="a" href="#b"/><use id="b" href="#a"/>',
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from media import EmptyError, Limits, NotUtf8Error, TextTooLongError, decode_text
@@ -58,6 +58,7 @@ def test_stacked_marks_do_not_cost_quadratic_time():
     assert len(decode_text(bomb, LIMITS)) <= 31
 
 
+@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=300), st.text(max_size=300)))
 def test_any_input_gives_normal_text_or_a_typed_error(raw):
     try:

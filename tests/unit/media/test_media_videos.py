@@ -150,9 +150,8 @@ def test_corrupt(files, limits):
 def test_encrypted(files, limits):
     plain = files["video", "mp4"]
     at = plain.index(b"avc1", plain.index(b"stsd"))
-    # The entry renamed, and a box of its own turned into protection information.
-    data = plain[:at] + b"encv" + plain[at + 4 :].replace(b"pasp", b"sinf")
-    assert b"sinf" in data
+    # The entry renamed, and the box in it turned into protection information.
+    data = plain[:at] + b"encv" + plain[at + 4 :].replace(b"avcC", b"sinf")
     with pytest.raises(EncryptedError):
         decode_video(data, limits)
 
