@@ -161,7 +161,7 @@ class FakeVectorStore(_Faults):
         if among is not None:
             if row.item_id not in json.loads(among[1]):
                 return False
-            expression = expression[: among.start()].removesuffix(" and ")
+            expression = expression[: among.start()].removesuffix(") and ").removeprefix("(")
         return not expression or self.accepts(row, expression)
 
     async def vectors(
@@ -218,9 +218,6 @@ class FakeItemStore(_Faults):
 
     def blob_path(self, sha256: str) -> Path:
         return self.directory / sha256
-
-    def thumbnail_path(self, sha256: str) -> Path:
-        return self.directory / f"{sha256}.webp"
 
 
 class FakeWriter(_Faults):

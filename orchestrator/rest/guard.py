@@ -29,6 +29,9 @@ _HEADERS = {
     "x-frame-options": "DENY",
 }
 
+_DRAINED = 4
+"""Up to so many times the allowed size, the rest of a declared body is let in and dropped."""
+
 
 class Guard:
     """ASGI middleware around the whole application."""
@@ -48,6 +51,8 @@ class Guard:
             if message["type"] == "http.response.start":
                 started = True
                 headers = MutableHeaders(scope=message)
+                if message["status"] == TooLargeError.http_status and not self._drainable(scope):
+                    headers["connection"] = "close"
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
@@ -77,6 +82,14 @@ class Guard:
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._max_body_bytes:
             raise self._too_large()
+
+    def _drainable(self, scope: Scope) -> bool:
+        """Whether the rest of a body that is too large may be read and dropped, which takes no memory.
+
+        A client that is cut off while it sends never sees the answer; one that sends for ever must be.
+        """
+        length = Headers(scope=scope).get("content-length", "")
+        return length.isdecimal() and int(length) <= _DRAINED * self._max_body_bytes
 
     def _counted(self, receive: Receive) -> Receive:
         size = 0

@@ -1,0 +1,373 @@
+"""The REST face on a free port, over fakes: calls, forms, errors, files, and what it keeps out."""
+
+import asyncio
+import base64
+import io
+import json
+from collections.abc import AsyncGenerator
+
+import httpx
+import pytest
+from fixtures_orchestrator import MakeWorld, Serving, World
+from google.protobuf.json_format import ParseDict
+from PIL import Image
+
+from orchestrator.errors import OverloadedError, UnavailableError
+from orchestrator.settings import ApiSettings
+from sensorium.v1 import sensorium_pb2 as pb
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><script>alert(1)</script></svg>'
+
+
+def picture(colour: str = "red") -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48), colour).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+async def rest(world: World, serving: Serving) -> AsyncGenerator[tuple[World, httpx.AsyncClient]]:
+    await world.add("frog", "green frog")
+    world.encoder.means[picture()] = "red car"
+    await world.add("car", "red car", picture())
+    async with (
+        serving(world) as ports,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports.http}", timeout=10) as client,
+    ):
+        yield world, client
+
+
+Rest = tuple[World, httpx.AsyncClient]
+
+
+def typed(response: httpx.Response) -> pb.Error:
+    assert response.headers["content-type"] == "application/json"
+    body = response.json()
+    assert set(body) == {"error"}
+    return ParseDict(body["error"], pb.Error())
+
+
+# ---- search ----
+
+
+async def test_search_by_json(rest: Rest) -> None:
+    response = await rest[1].post("/v1/search", json={"parts": [{"text": "green frog"}], "limit": 1})
+    assert response.status_code == 200
+    answer = ParseDict(response.json(), pb.SearchResponse())
+    assert [hit.item.id for hit in answer.hits] == ["frog"]
+    assert response.json()["totalMs"] > 0
+
+
+async def test_search_by_base64(rest: Rest) -> None:
+    data = base64.b64encode(picture()).decode()
+    response = await rest[1].post("/v1/search", json={"parts": [{"data": data}]})
+    assert response.json()["parts"][0]["format"] == "png"
+    assert response.json()["hits"][0]["item"]["id"] == "car"
+
+
+async def test_search_by_form(rest: Rest) -> None:
+    request = {"parts": [{"text": "frog", "weight": -1}, {"file": "part1", "weight": 2.5}]}
+    files = {"request": (None, json.dumps(request)), "part1": ("evil/../name.exe", picture(), "text/html")}
+    response = await rest[1].post("/v1/search", files=files)
+    assert response.status_code == 200, response.text
+    assert [part["modality"] for part in response.json()["parts"]] == ["TEXT", "IMAGE"]
+    assert response.json()["hits"][0]["item"]["id"] == "car"
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        ({"parts": [{"file": "part7"}]}, "not in the request"),
+        ({"parts": [{"file": 7}]}, "not in the request"),
+        ({"parts": [{"file": "part0", "text": "x"}]}, "both"),
+        ({"parts": "x"}, "list"),
+        ({"parts": [1]}, "list"),
+        ([], "object"),
+    ],
+)
+async def test_a_form_that_does_not_fit(rest: Rest, request_: object, says: str) -> None:
+    files = {"request": (None, json.dumps(request_)), "part0": ("a", picture())}
+    response = await rest[1].post("/v1/search", files=files)
+    assert response.status_code == 400
+    assert says in typed(response).message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"parts": [{"text": 7}]}',
+        b'{"unknown": 1}',
+        b'{"parts": [{"data": "\xff"}]}',
+        b'{"parts": [{"weight": "x", "text": "a"}]}',
+        b"[" * 100_000,
+        b'{"filter": ' + b'{"not": ' * 5000,
+        b'{"parts": [{"text": "\\ud800"}]}',
+        b'{"limit": -1, "parts": [{"text": "a"}]}',
+        b'{"limit": 1e99, "parts": [{"text": "a"}]}',
+    ],
+)
+async def test_a_body_that_is_no_request(rest: Rest, body: bytes) -> None:
+    response = await rest[1].post("/v1/search", content=body, headers={"content-type": "application/json"})
+    assert response.status_code == 400
+    assert typed(response).code in {"request.invalid", "text.not_utf8"}
+    assert (await rest[1].get("/healthz")).status_code == 200
+
+
+async def test_a_form_that_is_no_form(rest: Rest) -> None:
+    for kind in ("multipart/form-data", "multipart/form-data; boundary=x"):
+        response = await rest[1].post("/v1/search", content=b"--y\r\n", headers={"content-type": kind})
+        assert response.status_code == 400
+        assert typed(response).message
+
+
+async def test_errors_have_the_status_of_their_kind(rest: Rest) -> None:
+    world, client = rest
+    bad = await client.post("/v1/search", json={"parts": [{"text": "a"}, {"text": " "}]})
+    assert (bad.status_code, typed(bad).code, typed(bad).part) == (400, "media.empty", 1)
+    world.store.fail["search"] = UnavailableError("milvus", "down")
+    down = await client.post("/v1/search", json={"parts": [{"text": "a"}]})
+    assert (down.status_code, typed(down).code) == (503, "dependency.unavailable")
+    world.store.fail["search"] = OverloadedError("full")
+    full = await client.post("/v1/search", json={"parts": [{"text": "a"}]})
+    assert (full.status_code, typed(full).code) == (429, "server.overloaded")
+    world.store.fail["search"] = KeyError("secret")
+    defect = await client.post("/v1/search", json={"parts": [{"text": "a"}]})
+    assert (defect.status_code, typed(defect).code) == (500, "internal")
+    assert "secret" not in defect.text
+
+
+async def test_the_callers_deadline(rest: Rest) -> None:
+    world, client = rest
+    world.encoder.delay_s["embed"] = 30
+    late = await client.post(
+        "/v1/search", json={"parts": [{"text": "slow"}]}, headers={"Sensorium-Timeout-Ms": "200"}
+    )
+    assert late.status_code == 504
+    assert world.pipeline.gate.active == 0
+    for value in ("x", "0", "-1", "nan", "inf"):
+        bad = await client.post(
+            "/v1/search", json={"parts": [{"text": "a"}]}, headers={"Sensorium-Timeout-Ms": value}
+        )
+        assert bad.status_code == 400
+
+
+async def test_a_caller_that_hangs_up_ends_the_work(rest: Rest) -> None:
+    world, client = rest
+    world.store.delay_s["search"] = 30
+    with pytest.raises(httpx.ReadTimeout):
+        await client.post("/v1/search", json={"parts": [{"text": "slow"}]}, timeout=0.5)
+    await asyncio.sleep(0.3)
+    assert world.store.running["search"] == 0
+    assert world.pipeline.gate.active == 0
+
+
+# ---- items ----
+
+
+async def test_an_item_is_put_got_and_deleted(rest: Rest) -> None:
+    _, client = rest
+    put = await client.put("/v1/items/tree", json={"title": "a tree", "tags": ["plant"], "price": 2.5})
+    assert put.status_code == 200
+    assert put.json() == {"id": "tree", "outcome": "INDEXED", "rows": 1}
+    got = await client.get("/v1/items/tree")
+    assert got.json() == {
+        "id": "tree",
+        "title": "a tree",
+        "tags": ["plant"],
+        "price": 2.5,
+        "available": True,
+    }
+    assert (await client.delete("/v1/items/tree")).json() == {"deleted": 1}
+    assert (await client.delete("/v1/items/tree")).json() == {"unknown": 1}
+    gone = await client.get("/v1/items/tree")
+    assert (gone.status_code, typed(gone).code) == (404, "item.not_found")
+
+
+async def test_an_item_is_put_as_a_form(rest: Rest) -> None:
+    files = [
+        ("item", (None, json.dumps({"title": "two pictures"}))),
+        ("media", ("a", picture("blue"))),
+        ("media", ("b", picture("green"))),
+    ]
+    put = await rest[1].put("/v1/items/two", files=files)
+    assert put.status_code == 200, put.text
+    media = (await rest[1].get("/v1/items/two")).json()["media"]
+    assert [(m["modality"], m["format"]) for m in media] == [("IMAGE", "png")] * 2
+    assert "data" not in media[0]
+
+
+async def test_an_item_that_is_refused(rest: Rest) -> None:
+    bad = await rest[1].put("/v1/items/a%20b", json={"title": "x"})
+    assert (bad.status_code, typed(bad).code) == (400, "item.invalid")
+    other = await rest[1].put("/v1/items/a", json={"id": "b", "title": "x"})
+    assert (other.status_code, typed(other).code) == (400, "request.invalid")
+
+
+# ---- files ----
+
+
+async def test_media_come_with_ranges_and_as_what_they_are(rest: Rest) -> None:
+    url = "/v1/items/car/media/0"
+    whole = await rest[1].get(url)
+    assert whole.content == picture()
+    assert whole.headers["content-type"] == "image/png"
+    assert whole.headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in whole.headers["content-security-policy"]
+    part = await rest[1].get(url, headers={"range": "bytes=2-5"})
+    assert (part.status_code, part.content) == (206, picture()[2:6])
+    beyond = await rest[1].get(url, headers={"range": "bytes=999999-"})
+    assert beyond.status_code == 416
+    again = await rest[1].get(url, headers={"if-none-match": whole.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+async def test_an_svg_is_only_downloaded(rest: Rest) -> None:
+    world, client = rest
+    await world.add("svg", "a drawing", SVG)
+    got = await client.get("/v1/items/svg/media/0")
+    assert got.headers["content-type"].startswith("image/svg+xml")
+    assert got.headers["content-disposition"].startswith("attachment")
+    assert "sandbox" in got.headers["content-security-policy"]
+
+
+async def test_thumbnails(rest: Rest) -> None:
+    got = await rest[1].get("/v1/items/car/thumbnail")
+    assert got.headers["content-type"] == "image/webp"
+    assert Image.open(io.BytesIO(got.content)).size == (64, 48)
+    assert (await rest[1].get("/v1/items/car/thumbnail")).content == got.content
+    assert (await rest[1].get("/v1/items/frog/thumbnail")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/items/car/media/1",
+        "/v1/items/car/media/-1",
+        "/v1/items/car/media/999999999999",
+        "/v1/items/car/media/..%2f..%2f..%2fetc%2fpasswd",
+        "/v1/items/..%2f..%2fetc%2fpasswd/media/0",
+        "/v1/items/ghost/media/0",
+        "/static/..%2fservice.py",
+        "/static/../service.py",
+        "/static/",
+        "/docs",
+        "/redoc",
+        "/nothing",
+    ],
+)
+async def test_paths_lead_nowhere_else(rest: Rest, path: str) -> None:
+    got = await rest[1].get(path)
+    assert got.status_code in {400, 404}
+    assert typed(got).code
+
+
+# ---- the guard ----
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "evil@", "[::1", "x:y:z"])
+async def test_a_foreign_host_header_is_refused(rest: Rest, host: str) -> None:
+    got = await rest[1].get("/v1/status", headers={"host": host})
+    assert got.status_code == 400
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:1234", "127.0.0.1:80", "LOCALHOST", "[::1]:8080"])
+async def test_our_own_names_are_taken(rest: Rest, host: str) -> None:
+    assert (await rest[1].get("/v1/status", headers={"host": host})).status_code == 200
+
+
+async def test_pages_of_other_sites_change_nothing(rest: Rest) -> None:
+    for site, status in [("cross-site", 400), ("same-site", 400), ("same-origin", 200), ("none", 200)]:
+        got = await rest[1].delete("/v1/items/ghost", headers={"sec-fetch-site": site})
+        assert got.status_code == status
+
+
+async def test_bodies_are_bounded_declared_or_not(make_world: MakeWorld, serving: Serving) -> None:
+    world = make_world(api=ApiSettings(max_request_bytes=10_000))
+    sent = 0
+
+    async def endless() -> AsyncGenerator[bytes]:
+        nonlocal sent
+        for _ in range(10_000):
+            sent += 10_000
+            yield bytes(10_000)
+
+    async with (
+        serving(world) as ports,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports.http}") as client,
+    ):
+        declared = await client.post("/v1/search", content=bytes(20_000))
+        assert (declared.status_code, typed(declared).code) == (413, "request.too_large")
+        try:
+            streamed = await client.post("/v1/search", content=endless())
+            assert streamed.status_code == 413
+        except httpx.TransportError:
+            pass  # the server hung up before all was sent
+        assert sent < 50_000_000
+        with pytest.raises(httpx.TransportError):
+            await client.post("/v1/search", content=bytes(100_000_000))
+        form = await client.post("/v1/search", files={"request": (None, "{}"), "part0": bytes(20_000)})
+        assert form.status_code == 413
+        assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_every_answer_is_closed_to_scripts_and_frames(rest: Rest) -> None:
+    for path in ("/", "/static/main.js", "/v1/status", "/nothing", "/metrics", "/v1/items/car/media/0"):
+        headers = (await rest[1].get(path)).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["content-security-policy"].startswith("default-src 'none'")
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+        assert "access-control-allow-origin" not in headers
+        assert "server" not in headers
+
+
+# ---- the rest ----
+
+
+async def test_the_page_and_its_parts(rest: Rest) -> None:
+    page = await rest[1].get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    script = await rest[1].get("/static/main.js")
+    assert "javascript" in script.headers["content-type"]
+
+
+async def test_liveness_readiness_status_and_the_document(rest: Rest) -> None:
+    world, client = rest
+    assert (await client.get("/healthz")).status_code == 200
+    assert (await client.get("/readyz")).status_code == 200
+    assert (await client.get("/v1/status")).json()["items"] == "2"
+    assert (await client.get("/openapi.json")).json()["openapi"].startswith("3.1")
+    world.store.fail["ready"] = UnavailableError("milvus", "down")
+    assert (await client.get("/readyz")).status_code == 503
+    assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_metrics_count_what_happened(rest: Rest) -> None:
+    world, client = rest
+    world.store.fail["search/image"] = UnavailableError("milvus", "down")
+    for _ in range(2):
+        await client.post("/v1/search", json={"parts": [{"text": "frog"}]})
+    await client.post("/v1/search", json={"parts": []})
+    lines = (await client.get("/metrics")).text.splitlines()
+    assert 'sensorium_requests_total{method="Search",outcome="ok"} 2.0' in lines
+    assert 'sensorium_requests_total{method="Search",outcome="request.invalid"} 1.0' in lines
+    assert 'sensorium_degraded_total{stage="retrieve"} 2.0' in lines
+    assert 'sensorium_embeddings_total{modality="text",source="cache"} 1.0' in lines
+    assert 'sensorium_stage_seconds_count{modality="text",stage="embed/triton"} 2.0' in lines
+    assert 'sensorium_in_flight{method="Search"} 0.0' in lines
+
+
+async def test_logs_hold_times_and_no_content(rest: Rest, capsys: pytest.CaptureFixture[str]) -> None:
+    world, client = rest
+    await client.post("/v1/search", json={"parts": [{"text": "sekret words"}], "user": "sekret person"})
+    world.items.fail["get_many"] = KeyError("sekret cause")
+    await client.post("/v1/search", json={"parts": [{"text": "sekret words"}]})
+    await client.post("/v1/search", json={"parts": [{"text": "a"}], "sekret": 1})
+    printed = "".join(capsys.readouterr())
+    assert "request_id=" in printed
+    assert "stages_ms=" in printed
+    assert "KeyError" in printed
+    assert "sekret" not in printed

@@ -1,0 +1,170 @@
+"""Who imports whom: the table of docs/architecture.md, held against the syntax trees of all rooms."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = (
+    "media",
+    "catalogue",
+    "export",
+    "training",
+    "model_repository",
+    "serving",
+    "sensorium",
+    "orchestrator",
+    "indexing",
+    "evaluation",
+    "benchmarks",
+    "cli",
+)
+# Prefixes of modules that a room may import beside itself.
+MAY: dict[str, tuple[str, ...]] = {
+    "media": (),
+    "catalogue": ("media", "sensorium.v1"),
+    "export": ("media",),
+    "training": ("export", "media", "catalogue", "evaluation.metrics"),
+    "model_repository": ("media",),
+    "serving": (),
+    "sensorium": (),
+    "orchestrator": ("media", "sensorium.v1"),
+    "indexing": (
+        "media",
+        "orchestrator.types",
+        "orchestrator.errors",
+        "orchestrator.clients",
+        "orchestrator.settings",
+    ),
+    "evaluation": ("sensorium.v1", "catalogue"),
+    "benchmarks": ("media", "catalogue", "sensorium.v1"),
+    "cli": (
+        "media",
+        "catalogue",
+        "serving",
+        "sensorium.v1",
+        "orchestrator",
+        "indexing",
+        "evaluation",
+        "benchmarks",
+        "model_repository",
+    ),
+}
+# Inside the orchestrator arrows point inward: a module may import those of its own or an inner ring.
+RINGS: tuple[frozenset[str], ...] = (
+    frozenset({"errors"}),
+    frozenset({"types", "settings"}),
+    frozenset({"query"}),
+    frozenset({"trace", "deadlines", "calibrate", "cache", "diversify", "filters", "metrics", "logs"}),
+    frozenset({"admit", "classify", "compose", "fusion", "answer", "wire"}),
+    frozenset({"embed", "transcribe", "retrieve"}),
+    frozenset({"pipeline"}),
+    frozenset({"service"}),
+    frozenset({"grpc_server", "rest"}),
+    frozenset({"server"}),
+)
+SERVING_PATH = ("orchestrator", "indexing", "media", "cli")
+NOT_FOR_SERVING = {"torch", "transformers", "onnx", "onnxscript", "matplotlib", "ir_measures"}
+
+
+def sources(room: str) -> list[Path]:
+    return sorted(path for path in (ROOT / room).rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """Absolute names of everything a file imports, in functions too, with the line."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            package = path.relative_to(ROOT).with_suffix("").parts[: -node.level] if node.level else ()
+            module = ".".join((*package, *([node.module] if node.module else ())))
+            yield from ((f"{module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def under(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(f"{prefix}.")
+
+
+def test_every_room_is_in_the_table_and_in_the_document() -> None:
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+    assert packages <= set(ROOMS)
+    document = (ROOT / "docs/architecture.md").read_text("utf-8")
+    drawn = set(re.findall(r"^\| `(\w+)/", document, re.MULTILINE)) - {"milvus"}
+    assert drawn == set(MAY)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_it_may(room: str) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in sources(room)
+        for name, line in imports(path)
+        if name.partition(".")[0] in ROOMS
+        and not under(name, room)
+        and not any(under(name, allowed) for allowed in MAY[room])
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("room", SERVING_PATH)
+def test_the_serving_path_imports_no_torch(room: str) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in sources(room)
+        for name, line in imports(path)
+        if name.partition(".")[0] in NOT_FOR_SERVING
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_torch_comes_in_by_way_of_a_library() -> None:
+    code = (
+        "import sys, cli.server, cli.main; "
+        f"sys.exit(', '.join(sorted({NOT_FOR_SERVING!r} & set(sys.modules))) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def ring(module: str) -> int:
+    return next(place for place, names in enumerate(RINGS) if module in names)
+
+
+def test_arrows_inside_the_orchestrator_point_inward() -> None:
+    wrong = []
+    for path in sources("orchestrator"):
+        own = path.relative_to(ROOT / "orchestrator").with_suffix("").parts[0]
+        if own == "__init__":
+            continue
+        # The clients are outside of everything: they know the inner words, nobody inside knows them.
+        reach = 2 if own == "clients" else ring(own)
+        for name, line in imports(path):
+            parts = name.split(".")
+            if parts[0] != "orchestrator" or len(parts) < 2 or parts[1] == own:
+                continue
+            if parts[1] == "clients" or ring(parts[1]) > reach:
+                wrong.append(f"{path.relative_to(ROOT)}:{line} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_only_the_clients_know_triton_and_milvus() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for room in ("orchestrator", "indexing")
+        for path in sources(room)
+        if "clients" not in path.parts
+        for name, line in imports(path)
+        if name.partition(".")[0] in {"tritonclient", "pymilvus", "milvus_lite"}
+    ]
+    assert not wrong, "\n".join(wrong)
