@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from pymilvus import AsyncMilvusClient
 
 from cli.milvus_server import MilvusServer, why_not_here
@@ -25,7 +25,7 @@ def milvus_standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Milv
     server.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def milvus_lite() -> MilvusSettings:
     """Settings for Milvus Lite; each store runs its own."""
     return MilvusSettings()
@@ -34,23 +34,30 @@ def milvus_lite() -> MilvusSettings:
 @pytest.fixture(params=["lite", "standalone"])
 def milvus_settings(request: pytest.FixtureRequest) -> MilvusSettings:
     """Settings for each server in turn."""
-    settings = request.getfixturevalue(f"milvus_{request.param}")
-    assert isinstance(settings, MilvusSettings)
-    return settings
+    return _settings(request)
 
 
-@pytest.fixture
-async def vector_store(milvus_settings: MilvusSettings, tmp_path: Path) -> AsyncIterator[VectorStore]:
-    """An empty, started store on each server in turn."""
-    async with VectorStore(milvus_settings, tmp_path) as store:
-        if milvus_settings.uri is not None:
-            await _empty(milvus_settings.uri)
+@pytest_asyncio.fixture(params=["lite", "standalone"], scope="module", loop_scope="module")
+async def module_store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[VectorStore]:
+    """A started store on each server in turn, shared by the tests of a module."""
+    async with VectorStore(_settings(request), tmp_path_factory.mktemp("home")) as store:
         yield store
 
 
-async def _empty(uri: str) -> None:
-    async with AsyncMilvusClient(uri=uri, dedicated=True) as client:
+@pytest_asyncio.fixture(loop_scope="module")
+async def vector_store(module_store: VectorStore) -> VectorStore:
+    """An empty, started store. Its tests need `pytest.mark.asyncio(loop_scope="module")`."""
+    async with AsyncMilvusClient(uri=module_store.uri, dedicated=True) as client:
         for name in await client.list_collections():
             if name.startswith(PREFIX):
                 await client.delete(name, filter='row_id != ""')
                 await client.query(name, filter='row_id == ""', consistency_level="Strong")
+    return module_store
+
+
+def _settings(request: pytest.FixtureRequest) -> MilvusSettings:
+    settings = request.getfixturevalue(f"milvus_{request.param}")
+    assert isinstance(settings, MilvusSettings)
+    return settings

@@ -107,6 +107,11 @@ class VectorStore:
     ) -> None:
         await self.close()
 
+    @property
+    def uri(self) -> str:
+        """Where Milvus is reached; known once started."""
+        return self._uri
+
     # ---- reading ----
 
     async def search(

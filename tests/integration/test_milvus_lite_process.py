@@ -1,0 +1,132 @@
+"""Milvus Lite as a child process: it comes back after a crash, with its rows, and ends with its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from orchestrator.clients import milvus_lite
+from orchestrator.clients.milvus import VectorStore
+from orchestrator.errors import ConfigurationError, DependencyError
+from orchestrator.settings import MilvusSettings
+from orchestrator.types import Embedding, Modality, Row
+
+VERSION = "v-1"
+ROOT = Path(__file__).parents[2]
+
+
+def row(number: int) -> Row:
+    vector = np.random.default_rng(number).standard_normal(1024).astype(np.float32)
+    return Row(
+        item_id=f"item.{number}",
+        modality=Modality.TEXT,
+        media_index=-1,
+        segment=0,
+        start_s=0.0,
+        end_s=0.0,
+        embedding=Embedding(vector / np.float32(np.linalg.norm(vector))),
+        embedding_version=VERSION,
+        price=None,
+        available=True,
+        category="",
+        tags=(),
+    )
+
+
+def lite_process(data_dir: Path) -> psutil.Process:
+    """The child of this process that has ``data_dir``."""
+    (found,) = [
+        child for child in psutil.Process().children() if str(data_dir / "data" / "milvus") in child.cmdline()
+    ]
+    return found
+
+
+async def test_killed_it_is_started_again_with_every_row(tmp_path: Path) -> None:
+    async with VectorStore(MilvusSettings(), tmp_path) as store:
+        await store.upsert([row(n) for n in range(20)])
+        before = lite_process(tmp_path)
+        before.kill()
+        async with asyncio.timeout(60):
+            while not await store.ready():
+                await asyncio.sleep(0.1)
+        assert lite_process(tmp_path).pid != before.pid
+        assert (await store.counts())[Modality.TEXT] == 20
+        query = row(7).embedding.unified[None]
+        (hits,) = await store.search("unified", Modality.TEXT, query, 1, "", VERSION, 10.0)
+        assert hits[0].item_id == "item.7"
+        await store.upsert([row(20)])
+        assert (await store.counts())[Modality.TEXT] == 21
+
+
+async def test_while_it_is_away_calls_fail_typed_and_soon(tmp_path: Path) -> None:
+    async with VectorStore(MilvusSettings(), tmp_path) as store:
+        process = lite_process(tmp_path)
+        process.suspend()
+        try:
+            with pytest.raises(DependencyError):
+                await store.search(
+                    "unified", Modality.TEXT, row(1).embedding.unified[None], 1, "", VERSION, 0.5
+                )
+            assert not await store.ready()
+        finally:
+            process.resume()
+        assert await store.ready()
+
+
+async def test_it_listens_on_loopback_only_and_ends_with_the_store(tmp_path: Path) -> None:
+    async with VectorStore(MilvusSettings(), tmp_path):
+        process = lite_process(tmp_path)
+        listening = [c for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+        assert listening
+        assert {str(c.laddr.ip).removeprefix("::ffff:") for c in listening} == {"127.0.0.1"}
+    assert not process.is_running()
+
+
+async def test_rows_outlive_a_restart_of_the_store(tmp_path: Path) -> None:
+    async with VectorStore(MilvusSettings(), tmp_path) as store:
+        await store.upsert([row(n) for n in range(3)])
+    async with VectorStore(MilvusSettings(), tmp_path) as store:
+        assert (await store.counts())[Modality.TEXT] == 3
+        assert await store.missing([f"{VERSION}/{row(n).key}" for n in range(3)]) == set()
+
+
+async def test_one_store_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(milvus_lite, "_LOCK_WAIT_S", 0.5)
+    async with VectorStore(MilvusSettings(), tmp_path):
+        with pytest.raises(ConfigurationError, match="another process"):
+            await VectorStore(MilvusSettings(), tmp_path).start()
+
+
+async def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from orchestrator.clients.milvus import VectorStore\n"
+        "from orchestrator.settings import MilvusSettings\n"
+        "async def main():\n"
+        "    store = VectorStore(MilvusSettings(), Path(sys.argv[1]))\n"
+        "    await store.start()\n"
+        "    print(store.uri, flush=True)\n"
+        "    await asyncio.sleep(600)\n"
+        "asyncio.run(main())\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=ROOT)
+    assert parent.stdout is not None
+    with parent.stdout:
+        port = int(parent.stdout.readline().rsplit(b":", 1)[1])
+        (child,) = psutil.Process(parent.pid).children()
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait()
+    psutil.wait_procs([child], timeout=30)
+    assert not child.is_running()
+    with socket.socket() as free:
+        assert free.connect_ex(("127.0.0.1", port)) != 0
