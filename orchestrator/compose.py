@@ -5,7 +5,7 @@ Every part keeps vectors of its own, because what a similarity means depends on 
 composed vector serves another end: recall. An item that is near to all parts together need not be among the
 nearest of any one of them, so when there are several parts the weighted sum of their unified vectors,
 negative ones subtracted, is searched with too (Rocchio, "Relevance feedback in information retrieval", 1971);
-what it finds is scored part by part like the rest. docs/adr/mixed-queries.md weighs the alternatives.
+what it finds is scored part by part like the rest. docs/adr/0005-mixed-queries.md weighs the alternatives.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Late fusion: calibrated signals -> one score per item.
 
-Three steps, each on probabilities (docs/adr/mixed-queries.md says why these):
+Three steps, each on probabilities (docs/adr/0005-mixed-queries.md says why these):
 
 1. Within a part, spaces of the same pair of modalities look at the same row twice, so the better one counts.
 2. Within a part, modalities of an item are separate evidence: noisy-or, 1 - prod(1 - trust * p) (Pearl,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 import uvicorn
+from threadpoolctl import threadpool_limits
 
 from media import Limits
 from orchestrator.errors import ConfigurationError
@@ -49,6 +50,19 @@ async def serve(
     Raises:
         ConfigurationError: a port cannot be bound.
     """
+    # The products of a search are tiny: on busy cores, handing them to BLAS threads took ten times as long.
+    with threadpool_limits(1, user_api="blas"):
+        await _serve(settings, service, items, limits, stop, on_ready)
+
+
+async def _serve(
+    settings: ApiSettings,
+    service: Service,
+    items: ItemStore,
+    limits: Limits,
+    stop: asyncio.Event,
+    on_ready: Callable[[Ports], None],
+) -> None:
     files = Files(items, limits)
     listener = _listen(settings)
     http = _Http(
