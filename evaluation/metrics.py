@@ -8,7 +8,7 @@ import ir_measures
 import numpy as np
 from ir_measures import RR, P, R, nDCG
 
-__all__ = ["MEASURES", "interval", "per_query", "summary"]
+__all__ = ["MEASURES", "interval", "interval_of_ratio", "per_query", "summary"]
 
 MEASURES = {"ndcg@5": nDCG @ 5, "ndcg@10": nDCG @ 10, "mrr": RR, "p@1": P @ 1, "recall@100": R @ 100}
 RESAMPLES = 2_000
@@ -61,3 +61,13 @@ def summary(values: Mapping[str, Mapping[str, float]]) -> dict[str, float | list
         out[name] = float(np.mean(figures))
         out[f"{name}_ci95"] = list(interval(figures))
     return out
+
+
+def interval_of_ratio(above: Sequence[float], below: Sequence[float], seed: int = 0) -> tuple[float, float]:
+    """95 % bootstrap interval of mean(above) / mean(below), the pairs drawn together."""
+    pairs = np.asarray([above, below], dtype=np.float64)
+    drawn = np.random.default_rng(seed).integers(0, pairs.shape[1], (RESAMPLES, pairs.shape[1]))
+    tops, bottoms = pairs[:, drawn].mean(axis=2)
+    # a sample whose denominator is 0 says nothing about the ratio
+    low, high = np.percentile((tops / np.where(bottoms > 0, bottoms, np.nan))[bottoms > 0], [2.5, 97.5])
+    return float(low), float(high)

@@ -17,10 +17,11 @@ PICTURES = (".png", ".svg")
 
 @dataclass(frozen=True)
 class Stamp:
-    """One item. `meaning` is its normalised description: items that share it answer each other's queries."""
+    """One item. `indexed` is the text it is found by; `meaning` its normalised description: items that share
+    it answer each other's queries."""
 
     id: str
-    text: str
+    indexed: str
     description: str
     meaning: str
     split: Split
@@ -48,7 +49,7 @@ def load_stamps(manifest: Path) -> Sequence[Stamp]:
         stamps.append(
             Stamp(
                 id=item.id,
-                text=f"{item.title}. {item.description}" if item.title else item.description,
+                indexed=_indexed(item.title, item.description),
                 description=item.description,
                 meaning=normalise(item.description),
                 split=split,
@@ -58,3 +59,10 @@ def load_stamps(manifest: Path) -> Sequence[Stamp]:
             )
         )
     return stamps
+
+
+def _indexed(title: str, description: str) -> str:
+    """As `indexing` makes an item's text: the title above the description, unless that begins with it."""
+    if description.casefold().startswith(title.casefold()):
+        return description
+    return f"{title}\n{description}"

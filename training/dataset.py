@@ -29,12 +29,13 @@ KEYWORDS_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows of `stamps`, `pictures` and `text` belong together, as do those of `names`, `drawings`,
-    `drawn`."""
+    """Rows of `stamps`, `pictures`, `text` (descriptions, as users ask) and `indexed` (as items are found)
+    belong together, as do those of `names`, `drawings`, `drawn`."""
 
     stamps: Sequence[Stamp]
     pictures: PictureFeatures
     text: Floats
+    indexed: Floats
     names: tuple[str, ...]
     drawings: PictureFeatures
     drawn: Floats
@@ -105,6 +106,7 @@ def load_dataset(settings: Settings, encoders: Encoders, store: FeatureStore) ->
         stamps=stamps,
         pictures=pictures,
         text=_texts(encoders, store, "descriptions", [stamp.description for stamp in stamps]),
+        indexed=_texts(encoders, store, "items", [stamp.indexed for stamp in stamps]),
         names=tuple(normalise(drawing.title) for drawing in drawings),
         drawings=drawn,
         drawn=_unit(titles + KEYWORDS_SHARE * keywords),

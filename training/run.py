@@ -150,7 +150,7 @@ def _hear(
     place = {name: row for row, name in enumerate(distinct)}
     embedded = embed_texts(text, encoders.text(distinct))
     targets = embedded[[place[name] for name in (*speech.text, *effects.text)]]
-    texts = embed_texts(text, data.text)
+    texts = embed_texts(text, data.indexed)
 
     def figure() -> float:
         with torch.no_grad():
@@ -166,10 +166,10 @@ def _score(text: TextHead, image: ImageHead, data: Dataset) -> Score:
     asked = data.rows("validation")
     meanings = [data.stamps[row].meaning for row in asked]
     pictures = embed_images(image, data.pictures.features[:, 0], data.pictures.logits[:, 0])
-    texts = embed_texts(text, data.text)
+    texts, indexed = embed_texts(text, data.text), embed_texts(text, data.indexed)
     return Score(
         float(ndcg(texts[asked], meanings, pictures, data.meanings).mean()),
-        float(ndcg(pictures[asked], meanings, texts, data.meanings).mean()),
+        float(ndcg(pictures[asked], meanings, indexed, data.meanings).mean()),
     )
 
 
@@ -182,7 +182,7 @@ def _frozen(data: Dataset) -> dict[str, float]:
     unit = data.pictures.features / np.linalg.norm(data.pictures.features, axis=-1, keepdims=True)
     return {
         "image->image": float(ndcg(unit[asked, 1], meanings, unit[known, 0], names).mean()),
-        "text->text": float(ndcg(data.text[asked], meanings, data.text[known], names).mean()),
+        "text->text": float(ndcg(data.text[asked], meanings, data.indexed[known], names).mean()),
     }
 
 

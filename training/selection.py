@@ -105,12 +105,12 @@ def _held_out(
     # the visual block is the same constant for every picture, so these figures do not depend on it
     weigh_blocks(text, image, replace(recipe.options, visual=0.0))
     pictures = embed_images(image, data.pictures.features[:, 0], data.pictures.logits[:, 0])
-    texts = embed_texts(text, data.text)
+    texts, indexed = embed_texts(text, data.text), embed_texts(text, data.indexed)
     meanings = [data.stamps[row].meaning for row in asked]
     return np.stack(
         [
             ndcg(texts[asked], meanings, pictures, data.meanings),
-            ndcg(pictures[asked], meanings, texts, data.meanings),
+            ndcg(pictures[asked], meanings, indexed, data.meanings),
         ]
     )
 

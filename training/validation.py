@@ -53,6 +53,7 @@ def embed_all(
     held = {meaning[row] for row in asked}
     with torch.no_grad():
         text = heads.text(_tensor(data.text)).numpy()
+        indexed = heads.text(_tensor(data.indexed)).numpy()
         pictures = heads.image(
             *map(_tensor, (data.pictures.features[:, 0], data.pictures.logits[:, 0]))
         ).numpy()
@@ -80,7 +81,7 @@ def embed_all(
         "video/native": Embedded(filmed[1][1].numpy()[of_validation], filmed_names),
     }
     gallery = {
-        "text": Embedded(text[known], names[tuple(known)]),
+        "text": Embedded(indexed[known], names[tuple(known)]),
         "image": Embedded(pictures[known], names[tuple(known)]),
         "audio": Embedded(heard[2][0].numpy(), effects.meaning),
         "video": Embedded(filmed[0][0].numpy(), clips.meaning),

@@ -1,0 +1,117 @@
+"""A few calls of the public gRPC API, and what they found.
+
+EvaluationError
+├── CatalogueMismatchError    what is indexed is not the catalogue that the judgements are made from
+└── SearchFailedError         the system refused a query or did not answer in time
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+import grpc
+
+from sensorium.v1 import sensorium_pb2 as pb
+from sensorium.v1 import sensorium_pb2_grpc as rpc
+
+__all__ = ["Answer", "CatalogueMismatchError", "EvaluationError", "SearchFailedError", "Sensorium"]
+
+DEADLINE_S = 60.0
+MAX_MESSAGE_BYTES = 64 << 20
+LIMIT = 100
+
+
+class EvaluationError(Exception):
+    """Base of what stops an evaluation; the text is meant for a terminal."""
+
+
+class CatalogueMismatchError(EvaluationError):
+    """Other items are indexed than those that are judged."""
+
+
+class SearchFailedError(EvaluationError):
+    """A query was not answered."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Item ids, best first; milliseconds per stage and in all, as the system tells them; what it had to do
+    without; and the client's own wall time."""
+
+    ids: tuple[str, ...]
+    stages_ms: dict[str, float]
+    total_ms: float
+    wall_ms: float
+    degraded: tuple[str, ...]
+    transcript: str
+
+
+class Sensorium:
+    """One channel to a running system; use it in a `with`."""
+
+    def __init__(self, target: str) -> None:
+        self._channel = grpc.insecure_channel(
+            target, options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
+        )
+        self._stub = rpc.SensoriumStub(self._channel)  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> Sensorium:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._channel.close()
+
+    def status(self) -> pb.Status:
+        """Raises SearchFailedError when nothing answers."""
+        try:
+            status: pb.Status = self._stub.GetStatus(pb.GetStatusRequest(), timeout=DEADLINE_S)
+        except grpc.RpcError as error:
+            raise _failed("status", error) from error
+        return status
+
+    def require(self, ids: Sequence[str]) -> None:
+        """Raises CatalogueMismatchError unless exactly these items are indexed."""
+        indexed = self.status().items
+        if indexed != len(ids):
+            raise CatalogueMismatchError(
+                f"{indexed} items are indexed and {len(ids)} stand in the catalogue: figures need the same
+                gallery"
+            )
+        for item in ids:
+            try:
+                self._stub.Get(pb.GetRequest(id=item), timeout=DEADLINE_S)
+            except grpc.RpcError as error:
+                if error.code() is grpc.StatusCode.NOT_FOUND:
+                    raise CatalogueMismatchError(f"{item} is not indexed") from error
+                raise _failed(f"get {item}", error) from error
+
+    def search(self, name: str, content: str | bytes, target: pb.Modality) -> Answer:
+        """The 100 best items by relevance alone (no diversification), looked for in one modality.
+
+        Raises:
+            SearchFailedError: naming the query by `name`, never by its content.
+        """
+        part = pb.QueryPart(text=content) if isinstance(content, str) else pb.QueryPart(data=content)
+        request = pb.SearchRequest(parts=[part], target_modalities=[target], limit=LIMIT, mmr_lambda=1.0)
+        started = time.perf_counter()
+        try:
+            response = self._stub.Search(request, timeout=DEADLINE_S)
+        except grpc.RpcError as error:
+            raise _failed(name, error) from error
+        return Answer(
+            ids=tuple(hit.item.id for hit in response.hits),
+            stages_ms={stage.stage: stage.ms for stage in response.stages},
+            total_ms=response.total_ms,
+            wall_ms=(time.perf_counter() - started) * 1000,
+            degraded=tuple(response.degraded),
+            transcript=response.parts[0].transcript if response.parts else "",
+        )
+
+
+def _failed(name: str, error: grpc.RpcError) -> SearchFailedError:
+    return SearchFailedError(f"{name}: {error.code().name}: {error.details()}")
