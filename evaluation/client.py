@@ -79,8 +79,8 @@ class Sensorium:
         indexed = self.status().items
         if indexed != len(ids):
             raise CatalogueMismatchError(
-                f"{indexed} items are indexed and {len(ids)} stand in the catalogue: figures need the same
-                gallery"
+                f"{indexed} items are indexed, {len(ids)} stand in the catalogue: "
+                "figures need the same gallery"
             )
         for item in ids:
             try:
