@@ -141,6 +141,14 @@ class TritonServer:
                 stubs[child.pid] = Stub(child.pid, Path(command[1]).parts[-3], command[2])
         return stubs
 
+    def kill_stubs(self, stubs: Iterable[Stub]) -> None:
+        """End those that still run."""
+        live = self.stubs()
+        for stub in stubs:
+            if live.get(stub.pid) == stub:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(stub.pid, signal.SIGKILL)
+
     def drop_dead_memory(self) -> int:
         """Unlink shared memory of stubs that are gone. Not while a model is being loaded."""
         return remove_shared_memory(self._mark, frozenset(stub.region for stub in self.stubs().values()))

@@ -72,6 +72,7 @@ class Supervisor:
         """
         self.state.supervisor_pid = pid
         with supervisor_lock(self._settings.run):
+            self._phase(Phase.STARTING)
             processes, regions = await asyncio.to_thread(sweep, mark(self._settings.home), _SWEEP_TIMEOUT_S)
             if processes or regions:
                 log.warning("swept", processes=processes, regions=regions)
@@ -155,7 +156,7 @@ class Supervisor:
             log.info("phase", phase=phase, error=error)
         self.state.phase = phase
         self.state.error = error
-        if phase not in (Phase.READY, Phase.DEGRADED):
+        if phase in (Phase.STOPPING, Phase.STOPPED, Phase.FAILED):
             for model in self.state.models.values():
                 model.phase = phase
         self.state.updated_at = time.time()

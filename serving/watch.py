@@ -140,6 +140,8 @@ class Watch:
                     self._due[name] = time.monotonic()
             self._state.reloads += 1
             self._publish()
+            old = [stub for stub in self._server.stubs().values() if stub.model == model]
             await self._client.reload(model, self._settings.start_timeout_s)
+            self._server.kill_stubs(old)  # Triton leaves one that does not answer to itself
         self._stubs = self._server.stubs()
         self._server.drop_dead_memory()

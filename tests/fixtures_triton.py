@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from serving import ServerState, ServingError, Settings, check_installed, is_supervised, read_state
+from serving import ServerState, ServingError, Settings, check_installed, read_state
 from serving.leftovers import mark, server_processes
 from serving.repository import read_repository
 
@@ -57,11 +57,11 @@ class Triton:
         ]
 
     def wait(self, what: str, timeout_s: float = START_TIMEOUT_S) -> ServerState:
-        """Wait until the whole is in the phase `what`; fails the test when the supervisor ends or time is up."""
+        """Wait for a phase of the whole; the test fails when the supervisor ends or time is up."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             state = read_state(self.run)
-            if state is not None and state.phase == what and is_supervised(self.run):
+            if state is not None and state.phase == what and state.supervisor_pid == self.process.pid:
                 return state
             if self.process.poll() is not None:
                 break
