@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from serving.errors import RepositoryError
+from serving.repository import read_config, read_repository
+
+DECODE = 'name: "decode" backend: "python" max_batch_size: 4'
+ENCODE = 'name: "encode" backend: "onnxruntime" max_batch_size: 4'
+EMBED = """
+name: "embed" platform: "ensemble" max_batch_size: 4
+ensemble_scheduling {
+  step [ { model_name: "decode" model_version: -1 }, { model_name: "encode" model_version: -1 } ]
+}
+"""
+
+
+def model(repository: Path, name: str, config: str, *files: str, version: str = "1") -> None:
+    folder = repository / name / version
+    folder.mkdir(parents=True)
+    (repository / name / "config.pbtxt").write_text(config)
+    for file in files:
+        (folder / file).write_text("")
+
+
+def test_an_ensemble_is_public_and_its_steps_are_loaded(tmp_path: Path) -> None:
+    model(tmp_path, "decode", DECODE, "model.py")
+    model(tmp_path, "encode", ENCODE, "model.onnx")
+    model(tmp_path, "embed", EMBED)
+    found = read_repository(tmp_path)
+    assert found.public == ("embed",)
+    assert dict(found.steps) == {"embed": ("decode", "encode"), "decode": (), "encode": ()}
+    assert dict(found.incomplete) == {}
+
+
+def test_a_step_without_weights_takes_its_ensemble_along(tmp_path: Path) -> None:
+    model(tmp_path, "decode", DECODE, "model.py")
+    model(tmp_path, "encode", ENCODE)
+    model(tmp_path, "embed", EMBED)
+    model(tmp_path, "other", 'backend: "python"', "model.py")
+    found = read_repository(tmp_path)
+    assert found.public == ("other",)
+    assert set(found.steps) == {"other"}, "a decoder without its encoder is of no use"
+    assert found.incomplete == {
+        "encode": "no model.onnx in version 1",
+        "embed": "its step encode is not complete",
+    }
+
+
+def test_the_newest_version_counts(tmp_path: Path) -> None:
+    model(tmp_path, "a", 'backend: "onnxruntime"', "model.onnx", version="9")
+    (tmp_path / "a" / "10").mkdir()
+    with pytest.raises(RepositoryError, match="make models"):
+        read_repository(tmp_path)
+    (tmp_path / "a" / "10" / "model.onnx").write_text("")
+    assert read_repository(tmp_path).public == ("a",)
+
+
+def test_default_model_filename_and_required_files(tmp_path: Path) -> None:
+    config = """
+    backend: "python" default_model_filename: "step.py"
+    parameters { key: "required_files" value { string_value: "a.bin, b.bin" } }
+    """
+    model(tmp_path, "a", config, "step.py", "a.bin")
+    model(tmp_path, "b", 'backend: "python"', "model.py")
+    assert read_repository(tmp_path).incomplete == {"a": "no b.bin in version 1"}
+    (tmp_path / "a" / "1" / "b.bin").write_text("")
+    assert read_repository(tmp_path).public == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "text", ["name: ", 'no_such_field: "x"', 'name: "another"', "input [ { dims: [ x ] } ]"]
+)
+def test_a_bad_config_is_named(tmp_path: Path, text: str) -> None:
+    model(tmp_path, "a", text, "model.py")
+    with pytest.raises(RepositoryError, match=r"a/config\.pbtxt"):
+        read_config(tmp_path / "a" / "config.pbtxt")
+
+
+def test_an_empty_repository_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(RepositoryError, match="make models"):
+        read_repository(tmp_path)
