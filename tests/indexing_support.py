@@ -52,7 +52,8 @@ def draft(number: int, **changes: object) -> ItemDraft:
 
 
 class HashEncoder:
-    """Embeds by content alone: the same bytes, the same vectors. ``fail`` is raised for content that holds it."""
+    """Embeds by content alone: the same bytes, the same vectors. ``fail`` is raised for content that holds
+    it."""
 
     def __init__(self, delay_s: float = 0.0) -> None:
         self.delay_s = delay_s

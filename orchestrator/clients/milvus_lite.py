@@ -173,15 +173,16 @@ class LiteGuard:
     async def reading(self, space: Space) -> AsyncIterator[None]:
         """Held around a search or a query."""
         turns = self._spaces[space]
-        async with turns.condition:
-            await turns.condition.wait_for(lambda: not turns.flushing)
-            turns.readers += 1
+        while not turns.may_read.is_set():
+            await turns.may_read.wait()
+        turns.readers += 1
+        turns.no_reader.clear()
         try:
             yield
         finally:
             turns.readers -= 1
-            async with turns.condition:
-                turns.condition.notify_all()
+            if not turns.readers:
+                turns.no_reader.set()
 
     @contextlib.asynccontextmanager
     async def writing(self, space: Space, rows: int) -> AsyncIterator[None]:
@@ -217,30 +218,24 @@ class LiteGuard:
                         return
 
     async def _flush_alone(self, space: Space, turns: _Turns) -> None:
-        async with turns.condition:
-            turns.flushing = True
-            try:
-                await turns.condition.wait_for(lambda: turns.readers == 0)
-            except BaseException:
-                turns.flushing = False
-                turns.condition.notify_all()
-                raise
+        turns.may_read.clear()
         try:
+            await turns.no_reader.wait()
             await self._flush(space)
             turns.unflushed = 0
         finally:
-            turns.flushing = False
-            async with turns.condition:
-                turns.condition.notify_all()
+            turns.may_read.set()
 
 
 class _Turns:
     """Who is at one collection."""
 
     def __init__(self) -> None:
-        self.condition = asyncio.Condition()
         self.writer = asyncio.Lock()
         self.readers = 0
-        self.flushing = False
+        self.no_reader = asyncio.Event()
+        self.no_reader.set()
+        self.may_read = asyncio.Event()
+        self.may_read.set()
         self.unflushed = 0
         self.last_write_s = 0.0

@@ -56,7 +56,7 @@ async def test_killed_it_is_started_again_with_every_row(tmp_path: Path) -> None
         before = lite_process(tmp_path)
         before.kill()
         async with asyncio.timeout(60):
-            while not await store.ready():
+            while not await store.ready():  # noqa: ASYNC110 - another process's state has no event
                 await asyncio.sleep(0.1)
         assert lite_process(tmp_path).pid != before.pid
         assert (await store.counts())[Modality.TEXT] == 20
@@ -106,7 +106,7 @@ async def test_one_store_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             await VectorStore(MilvusSettings(), tmp_path).start()
 
 
-async def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     code = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
@@ -119,7 +119,8 @@ async def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         "    await asyncio.sleep(600)\n"
         "asyncio.run(main())\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=ROOT)
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
     assert parent.stdout is not None
     with parent.stdout:
         port = int(parent.stdout.readline().rsplit(b":", 1)[1])

@@ -103,7 +103,7 @@ async def test_another_index_is_named(client: AsyncMilvusClient, spec: StoreSpec
     sync = MilvusClient(f"http://{client._config.address}")
     sync.create_index(AUDIO, params, sync=False)
     sync.close()
-    with pytest.raises(SchemaMismatchError, match="metric_type COSINE instead of L2.*") as caught:
+    with pytest.raises(SchemaMismatchError, match="metric_type COSINE instead of L2") as caught:
         await ensure(client, spec)
     assert "the index has M 4 instead of 16" in caught.value.message
     assert "efConstruction" not in caught.value.message
