@@ -2,7 +2,7 @@
 
 A phrase is taken instead of the free transcript when both are spelt with the same letters, or when the mean
 log-probability of its tokens is at most MARGIN below the transcript's. MARGIN was set on the recordings of
-the train split and on synthetic speech; docs/adr/0006-expected-phrases.md has the figures.
+the train split and on synthetic speech; docs/adr/0007-expected-phrases.md has the figures.
 """
 
 from __future__ import annotations
