@@ -12,6 +12,8 @@ from orchestrator.types import CatalogueItem, ItemStore, Modality
 
 __all__ = ["build_hits", "moment"]
 
+_MATCHED = 0.5
+
 
 async def build_hits(
     candidates: Sequence[Candidate], items: ItemStore, trace: Trace, budget_s: float
@@ -38,9 +40,16 @@ async def build_hits(
 
 
 def moment(candidate: Candidate) -> Moment | None:
-    """The stretch of a sound or video behind the strongest signal for the item that has one."""
-    for signal in candidate.signals:
+    """The stretch of a sound or video that matched best; None if none matched.
+
+    Matched means: at least half as probable as the strongest signal for the item. A text finds an item by its
+    description; that the item's sound is a hundredth as probable points at no moment in it.
+    """
+    speaking = [signal for signal in candidate.signals if signal.weight > 0]
+    for signal in speaking:
         row = signal.row
-        if signal.weight > 0 and row.modality in (Modality.AUDIO, Modality.VIDEO) and row.end_s > row.start_s:
+        if signal.score < _MATCHED * speaking[0].score:
+            break
+        if row.modality in (Modality.AUDIO, Modality.VIDEO) and row.end_s > row.start_s:
             return Moment(row.modality, row.media_index, row.start_s, row.end_s)
     return None

@@ -153,7 +153,6 @@ class Settings(BaseSettings):
     )
 
     home: Path = Path(".sensorium")
-    profile: Literal["lite"] = "lite"
     model_repository: Path = Path("model_repository")
     api: ApiSettings = ApiSettings()
     admission: AdmissionSettings = AdmissionSettings()
