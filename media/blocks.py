@@ -10,10 +10,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-__all__ = ["Block", "gif_blocks", "iso_boxes", "png_chunks", "riff_chunks"]
+__all__ = ["Block", "gif_blocks", "iso_boxes", "jpeg_segments", "png_chunks", "riff_chunks"]
 
 Block = tuple[bytes, int, int]
-_MAX_BLOCKS = 200_000
+_MAX_BLOCKS = 100_000
 _MAX_GIF_SUB_BLOCKS = 500_000
 
 
@@ -56,6 +56,22 @@ def iso_boxes(data: bytes) -> Iterator[Block]:
             return
         yield name, at + header, at + length
         at += length
+
+
+def jpeg_segments(data: bytes) -> Iterator[Block]:
+    """Marker segments of a JPEG (ITU-T T.81, annex B) up to the first scan."""
+    at = 2
+    for _ in range(_MAX_BLOCKS):
+        if at + 4 > len(data) or data[at] != 0xFF:
+            return
+        if data[at + 1] == 0xFF:  # fill bytes are allowed before a marker
+            at += 1
+            continue
+        length = int.from_bytes(data[at + 2 : at + 4])
+        yield data[at + 1 : at + 2], at + 4, at + 2 + length
+        if data[at + 1] == 0xDA or length < 2:
+            return
+        at += 2 + length
 
 
 def gif_blocks(data: bytes) -> Iterator[Block]:

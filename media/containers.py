@@ -15,13 +15,11 @@ import av
 import av.container
 import av.stream
 
-from media.damage import is_encrypted, is_truncated
+from media.damage import check_structure
 from media.errors import (
     CorruptError,
     DeadlineError,
-    EncryptedError,
     MediaError,
-    TruncatedError,
     UnsupportedError,
 )
 from media.limits import Limits
@@ -56,19 +54,14 @@ _VIDEO_CODECS = {
 
 
 @contextmanager
-def open_container(
-    data: bytes, kind: Kind, limits: Limits, *, whole: bool = True
-) -> Iterator[av.container.InputContainer]:
+def open_container(data: bytes, kind: Kind, limits: Limits) -> Iterator[av.container.InputContainer]:
     """`data` as an open container; every error of PyAV inside the block becomes a MediaError.
 
-    With `whole`, data that lacks its end is refused: FFmpeg would play what there is.
+    Raises what `check_structure` raises, UnsupportedError, CorruptError and DeadlineError.
     """
     if kind.format not in _DEMUXERS:
         raise UnsupportedError("there is neither sound nor video in it", kind=kind.format)
-    if whole and is_truncated(data, kind.format):
-        raise TruncatedError(kind=kind.format)
-    if is_encrypted(data, kind.format):
-        raise EncryptedError(kind=kind.format)
+    check_structure(data, kind.format)
     options = {
         "protocol_whitelist": "none",
         "codec_whitelist": ",".join(sorted(_SOUND_CODECS | _VIDEO_CODECS)),
@@ -138,5 +131,5 @@ def _is_cover(stream: av.VideoStream) -> bool:
 
 def has_pictures(data: bytes, kind: Kind, limits: Limits) -> bool:
     """False for a container with sound and nothing to see."""
-    with open_container(data, kind, limits, whole=False) as container:
+    with open_container(data, kind, limits) as container:
         return not container.streams.audio or not all(map(_is_cover, container.streams.video))

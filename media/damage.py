@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable, Iterator
 
-from media.blocks import gif_blocks, iso_boxes, png_chunks
-from media.errors import BombError, CorruptError, MediaError, TruncatedError
+from media.blocks import Block, gif_blocks, iso_boxes, jpeg_segments, png_chunks, riff_chunks
+from media.errors import BombError, CorruptError, EncryptedError, MediaError, TruncatedError
 
-__all__ = ["diagnose", "is_encrypted", "is_truncated"]
+__all__ = ["check_blocks", "check_structure", "diagnose", "is_truncated"]
 
+_MAX_BLOCKS = 80_000  # an animation has two or three for each of at most 36,000 pictures
+_MAX_INDEX_BYTES = 8 * 1024 * 1024
+_WALKS: dict[str, Callable[[bytes], Iterator[Block]]] = {
+    "jpeg": jpeg_segments,
+    "png": png_chunks,
+    "gif": gif_blocks,
+    **dict.fromkeys(("wav", "webp", "avi"), riff_chunks),
+    **dict.fromkeys(("mp4", "mov", "m4a"), iso_boxes),
+}
 _RIFF = {"wav", "webp", "avi"}
 _ISO = {"mp4", "mov", "m4a"}
 # Writers that cannot seek back leave a huge length; it then means "to the end".
@@ -62,14 +72,33 @@ def is_truncated(data: bytes, name: str) -> bool:
     return False
 
 
-def is_encrypted(data: bytes, name: str) -> bool:
-    """True for an MP4 with a protected track: its sample entry is renamed and has protection information."""
-    if name not in _ISO:
-        return False
-    for box, start, end in iso_boxes(data):
-        if box == b"moov" and b"sinf" in data[start:end]:
-            return any(entry in data[start:end] for entry in _PROTECTED)
-    return False
+def check_structure(data: bytes, name: str) -> None:
+    """Looks at a sound or video file before FFmpeg does, which would play what is left of a cut one.
+
+    Raises TruncatedError, CorruptError (see `check_blocks`) and, for the MP4 family, EncryptedError.
+    """
+    if is_truncated(data, name):
+        raise TruncatedError(kind=name)
+    check_blocks(data, name)
+    if name in _ISO:
+        for box, start, end in iso_boxes(data):
+            # A protected track has its sample entry renamed and protection information put into it.
+            if (
+                box == b"moov"
+                and b"sinf" in data[start:end]
+                and any(e in data[start:end] for e in _PROTECTED)
+            ):
+                raise EncryptedError(kind=name)
+
+
+def check_blocks(data: bytes, name: str) -> None:
+    """CorruptError for far more blocks, or a larger index, than an honest file has: readers walk them all."""
+    walk = _WALKS.get(name)
+    if walk is None:
+        return
+    for number, (block, start, end) in enumerate(walk(data)):
+        if number >= _MAX_BLOCKS or (block == b"moov" and end - start > _MAX_INDEX_BYTES):
+            raise CorruptError("it consists of far too many pieces", kind=name)
 
 
 def _ogg_cut(data: bytes) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, ImageOps
 
-from media.damage import diagnose
+from media.damage import check_blocks, diagnose
 from media.errors import BombError, MediaError, TooManyPixelsError, UnsupportedError
 from media.limits import Limits, check_size
 from media.types import Kind
@@ -65,6 +65,7 @@ def open_image(data: bytes, kind: Kind, limits: Limits) -> Image.Image:
     """The header of a raster picture, its size checked. To be called inside `image_errors`."""
     if kind.format not in _PILLOW_FORMATS:
         raise UnsupportedError(kind=kind.format)
+    check_blocks(data, kind.format)
     image = Image.open(io.BytesIO(data), formats=(_PILLOW_FORMATS[kind.format],))
     if image.width * image.height > limits.max_pixels:
         raise TooManyPixelsError(kind=kind.format, limit=f"max_pixels={limits.max_pixels}")

@@ -1,4 +1,4 @@
-"""Renders SVG in a fenced process: `python -m media.svg_worker CPU_MS MEMORY_BYTES`, over stdin and stdout.
+"""Renders SVG in a fenced process: `python -P svg_worker.py CPU_MS MEMORY_BYTES`, over stdin and stdout.
 
 A request is (side in pixels, length) as two big-endian uint32 and the markup; an answer is (1, length) and a
 PNG, or (0, 0) when the markup does not render. One zero byte says that the worker is ready. It ends with its

@@ -13,6 +13,7 @@ from PIL import Image
 
 from media import (
     BombError,
+    CorruptError,
     Kind,
     Limits,
     MediaError,
@@ -130,6 +131,29 @@ def test_much_silence_in_a_small_file():
     data = encode_flac(np.zeros(16_000 * 300, np.float32))
     assert len(data) < 100_000
     assert isinstance(_all_ways(data, Limits(max_audio_s=290)), TooLongError)
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png", "gif", "wav", "mp4"])
+def test_floods_of_tiny_blocks(files, limits, name):
+    """Readers walk block by block: 24 MB of empty ones would keep them busy for many seconds."""
+    modality = {"wav": "audio", "mp4": "video"}.get(name, "image")
+    data = files[modality, name]
+    at, block = {
+        "jpeg": (2, b"\xff\xfe\x00\x02"),
+        "png": (33, _chunk(b"teXt", b"")),
+        "gif": (13 + 3 * 256 if data[10] & 7 == 7 else 13 + (3 << (data[10] & 7) + 1), b"\x21\xfe\0"),
+        "wav": (12, b"junk\0\0\0\0"),
+        "mp4": (int.from_bytes(data[:4]), b"\0\0\0\x08free"),
+    }[name]
+    flooded = data[:at] + block * (24_000_000 // len(block)) + data[at:]
+    if name == "wav":
+        flooded = flooded[:4] + struct.pack("<I", len(flooded) - 8) + flooded[8:]
+    assert isinstance(_all_ways(flooded, limits), CorruptError)
+    few = data[:at] + block * 100 + data[at:]
+    if name == "wav":
+        few = few[:4] + struct.pack("<I", len(few) - 8) + few[8:]
+    if name != "mp4":  # its index points to places that have moved
+        _decode(few, sniff(few, limits), limits)
 
 
 def test_archives(limits):

@@ -7,9 +7,13 @@ import contextlib
 import gzip
 import io
 import os
+import subprocess
+import sys
 import threading
+import time
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -251,3 +255,21 @@ def test_renderer_is_shared_by_threads_and_survives_being_killed(limits):
     finally:
         renderer.close()
     assert renderer._process is None
+
+
+def test_the_renderer_ends_with_its_owner(limits):
+    """Even when the owner is killed and cannot clean up."""
+    code = (
+        "import os; from media import Limits, decode_image; from media.svg_process import RENDERER\n"
+        f"decode_image({HEAD + '</svg>'!r}.encode(), Limits())\n"
+        "print(RENDERER._process.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    owner = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    pid = int(owner.stdout)
+    for _ in range(200):
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.05)
+    pytest.fail("the renderer is still there")
