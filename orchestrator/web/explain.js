@@ -44,7 +44,7 @@ function content({ item, score, signals, moment }) {
         "p",
         { class: "muted" },
         "Similarity is the raw closeness of two vectors. The score calibrates it to a probability, so that kinds " +
-          "compare. The weight is its share in the fused score.",
+          "compare. The weight is what it counted for in the fusion; a negative one pushes away.",
       ),
     ...media(item),
   ];

@@ -107,6 +107,7 @@ function showError(error, sent) {
   if (part.id === null) {
     setError(inputError, error);
     input.setAttribute("aria-invalid", "true");
+    inputError.scrollIntoView({ block: "nearest" });
   } else {
     parts.showError(part.id, error);
   }

@@ -46,6 +46,7 @@ export class PartList {
       const own = key === id ? error : null;
       setError(chip.error, own);
       chip.element.classList.toggle("invalid", own !== null);
+      if (own) chip.element.scrollIntoView({ block: "nearest" });
     }
   }
 

@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { formatMs } from "./format.js";
 
-const COLOURS = 8; // .stage-0 .. .stage-7 in results.css
+const COLOURS = 9; // .stage-0 .. .stage-8 in results.css
 
 /**
  * Draw the stages into `root`. A name with a slash ("embed/triton") is a share of the stage before the slash and

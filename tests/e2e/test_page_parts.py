@@ -164,9 +164,10 @@ def test_a_bad_file_is_refused_beside_its_part(search_page, catalogue_items):
     search_page.refusals_expected = True
     _, path, media_type = first_with(catalogue_items, IMAGES)
     search_page.drop(path.name, media_type, path.read_bytes())
+    page.evaluate("() => scrollTo(0, document.documentElement.scrollHeight)")
     search_page.drop("broken.png", "image/png", path.read_bytes()[:60])
     good, bad = search_page.chips.all()
-    expect(bad.get_by_role("alert")).to_be_visible()
+    expect(bad.get_by_role("alert")).to_be_in_viewport()
     assert len(bad.locator(".error-message").inner_text()) > 10
     expect(bad.locator(".error-details")).to_contain_text("Found:")
     expect(good.locator(".error")).to_be_hidden()
