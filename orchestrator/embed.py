@@ -38,6 +38,14 @@ class Cutter:
             return False
         return part.duration_s > longest_s or len(part.data) > self._limits.segment_bytes
 
+    def searched_s(self, part: ClassifiedPart, at_most: int) -> float:
+        """How many seconds from the start ``at_most`` segments of ``part`` cover, if it is that long."""
+        length_s, overlap_s = {
+            Modality.AUDIO: (self._limits.segment_audio_s, self._limits.segment_audio_overlap_s),
+            Modality.VIDEO: (self._limits.segment_video_s, self._limits.segment_video_overlap_s),
+        }.get(part.modality, (0.0, 0.0))
+        return length_s + (at_most - 1) * (length_s - overlap_s)
+
     async def cut(self, part: ClassifiedPart, at_most: int) -> list[bytes]:
         """The first ``at_most`` segments of ``part``, itself if it is not long.
 
@@ -99,6 +107,13 @@ class Embedder:
                     return await self._cache.get(key, lambda: self._make(part))
             except PartError as error:
                 raise error.at(part.index) from error
+
+    def unsearched(self, part: ClassifiedPart) -> str | None:
+        """Why the end of ``part`` is not searched, or None: said in the answer, for it is not the whole."""
+        searched_s = self._cutter.searched_s(part, self._max_segments)
+        if part.duration_s <= searched_s:
+            return None
+        return f"part {part.index}: only its first {searched_s:.0f} s are searched"
 
     async def _make(self, part: ClassifiedPart) -> Embedding:
         deadline = Deadline(self._flight_s)

@@ -158,6 +158,8 @@ class Pipeline:
                 failures.append(result)
             else:
                 embedding, cached = result
+                if shortened := self._embedder.unsearched(part):
+                    trace.degrade("embed", shortened)
                 said = (speech.embedding, speech.confidence) if speech else (None, 0.0)
                 embedded.append(EmbeddedPart(part.index, part.modality, part.weight, embedding, *said))
             infos.append(PartInfo(part.modality, part.kind.format, transcript, cached))

@@ -260,6 +260,15 @@ async def test_a_long_sound_is_cut_and_pooled(world: World) -> None:
     assert result.parts[0].modality is Modality.AUDIO
     assert world.encoder.calls["embed/audio"] == 3
     assert world.encoder.calls["transcribe"] == 1
+    assert result.degraded == ()
+
+
+async def test_the_end_of_a_very_long_sound_is_not_left_out_in_silence(make_world: MakeWorld) -> None:
+    world = make_world(retrieve=RetrieveSettings(max_query_segments=2))
+    await stock(world)
+    result = await world.search(sound(70.0))
+    assert world.encoder.calls["embed/audio"] == 2
+    assert result.degraded == ("embed: part 0: only its first 55 s are searched",)
 
 
 # ---- failures ----
