@@ -34,10 +34,11 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
-__all__ = ["MilvusServer", "MilvusServerError", "why_not_here"]
+__all__ = ["MilvusServer", "MilvusServerError", "milvus_standalone", "why_not_here"]
 
 _START_S: Final = 180.0
 _GRACE_S: Final = 3
@@ -129,6 +130,17 @@ class MilvusServer:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         process.stdout.close()
+
+
+@contextlib.contextmanager
+def milvus_standalone(data_dir: Path, port: int = 0) -> Iterator[str]:
+    """The uri of a Milvus that runs while the block does. Raises MilvusServerError."""
+    server = MilvusServer(data_dir, port)
+    try:
+        server.start()
+        yield server.uri
+    finally:
+        server.stop()
 
 
 def _first_line(stream: IO[bytes], deadline_s: float) -> bytes:

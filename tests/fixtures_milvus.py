@@ -8,7 +8,8 @@ import pytest
 import pytest_asyncio
 from pymilvus import AsyncMilvusClient
 
-from cli.milvus_server import MilvusServer, why_not_here
+from cli.milvus_server import milvus_standalone as milvus_standalone_server
+from cli.milvus_server import why_not_here
 from orchestrator.clients.milvus import VectorStore
 from orchestrator.clients.milvus_setup import PREFIX
 from orchestrator.settings import MilvusSettings
@@ -19,10 +20,8 @@ def milvus_standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Milv
     """Settings for a running Milvus 2.3.5."""
     if reason := why_not_here():
         pytest.skip(reason)
-    server = MilvusServer(tmp_path_factory.mktemp("milvus"))
-    server.start()
-    yield MilvusSettings(uri=server.uri, parameters="standalone")
-    server.stop()
+    with milvus_standalone_server(tmp_path_factory.mktemp("milvus")) as uri:
+        yield MilvusSettings(uri=uri, parameters="standalone")
 
 
 @pytest.fixture(scope="session")
