@@ -102,6 +102,7 @@ def _hit_message(hit: Hit) -> pb.Hit:
                 similarity=signal.similarity,
                 score=signal.score,
                 weight=signal.weight,
+                part=signal.part,
             )
             for signal in hit.signals
         ],

@@ -104,6 +104,7 @@ function readHit(hit) {
       similarity: signal.similarity ?? 0,
       score: signal.score ?? 0,
       weight: signal.weight ?? 0,
+      part: signal.part ?? 0,
     })),
     moment: hit.moment
       ? {

@@ -64,6 +64,7 @@ function facts(item, score, moment) {
 }
 
 function table(signals) {
+  const several = new Set(signals.map(({ part }) => part)).size > 1;
   const head = ["Query to item", "Space", "Similarity", "Score", "Weight"];
   const kind = (modality) => MODALITY_NAMES[modality] ?? "unknown";
   return h(
@@ -78,7 +79,11 @@ function table(signals) {
         h(
           "tr",
           {},
-          h("th", { scope: "row" }, `${kind(signal.queryModality)} → ${kind(signal.itemModality)}`),
+          h(
+            "th",
+            { scope: "row" },
+            `${several ? `${signal.part + 1}: ` : ""}${kind(signal.queryModality)} → ${kind(signal.itemModality)}`,
+          ),
           h("td", {}, signal.space),
           h("td", { class: "number" }, signal.similarity.toFixed(3), bar(signal.similarity)),
           h("td", { class: "number" }, signal.score.toFixed(3), bar(signal.score)),

@@ -140,20 +140,22 @@ class Hit(_message.Message):
     def __init__(self, item: _Optional[_Union[Item, _Mapping]] = ..., score: _Optional[float] = ..., signals: _Optional[_Iterable[_Union[Signal, _Mapping]]] = ..., moment: _Optional[_Union[Moment, _Mapping]] = ...) -> None: ...
 
 class Signal(_message.Message):
-    __slots__ = ("query_modality", "item_modality", "space", "similarity", "score", "weight")
+    __slots__ = ("query_modality", "item_modality", "space", "similarity", "score", "weight", "part")
     QUERY_MODALITY_FIELD_NUMBER: _ClassVar[int]
     ITEM_MODALITY_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
     SIMILARITY_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
     query_modality: Modality
     item_modality: Modality
     space: str
     similarity: float
     score: float
     weight: float
-    def __init__(self, query_modality: _Optional[_Union[Modality, str]] = ..., item_modality: _Optional[_Union[Modality, str]] = ..., space: _Optional[str] = ..., similarity: _Optional[float] = ..., score: _Optional[float] = ..., weight: _Optional[float] = ...) -> None: ...
+    part: int
+    def __init__(self, query_modality: _Optional[_Union[Modality, str]] = ..., item_modality: _Optional[_Union[Modality, str]] = ..., space: _Optional[str] = ..., similarity: _Optional[float] = ..., score: _Optional[float] = ..., weight: _Optional[float] = ..., part: _Optional[int] = ...) -> None: ...
 
 class Moment(_message.Message):
     __slots__ = ("modality", "media_index", "start_s", "end_s")
