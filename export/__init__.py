@@ -1,4 +1,4 @@
-"""Checkpoints to ONNX to INT8 to the model repository, each step measured. Run ``python -m export --help``."""
+"""Checkpoints to ONNX to INT8 to the model repository, each step measured; ``python -m export --help``."""
 
 from __future__ import annotations
 

@@ -1,12 +1,14 @@
-"""EfficientNet-Lite2 in torch, written after Tan & Le, "EfficientNet" (arXiv:1905.11946) and the Lite variant's
-notes (tensorflow/tpu, models/official/efficientnet/lite): no squeeze-and-excitation, ReLU6 for swish, stem and
-head not scaled. Attribute names follow the published checkpoint, so that it loads with every key matched.
+"""EfficientNet-Lite2 in torch, written after Tan & Le, "EfficientNet" (arXiv:1905.11946) and the Lite
+variant's notes (tensorflow/tpu, models/official/efficientnet/lite): no squeeze-and-excitation, ReLU6 for
+swish, stem and head not scaled. Attribute names follow the published checkpoint, so that it loads with
+every key matched.
 """
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -42,7 +44,8 @@ def _channels(count: int) -> int:
 
 
 class _SameConv(nn.Conv2d):
-    """Convolution with TensorFlow's SAME padding for a known input side: the odd pixel goes right and below."""
+    """Convolution with TensorFlow's SAME padding for a known input side: the odd pixel goes right and
+    below."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int, side: int) -> None:
         total = max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
@@ -55,7 +58,8 @@ class _SameConv(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, C, side, side] -> [B, C', ceil(side / stride), ceil(side / stride)]."""
-        return super().forward(x if self._pad is None else F.pad(x, self._pad))
+        out: torch.Tensor = super().forward(x if self._pad is None else F.pad(x, self._pad))
+        return out
 
 
 class _Block(nn.Module):
@@ -80,7 +84,7 @@ class _Block(nn.Module):
         """[B, C, side, side] -> [B, C', side', side']."""
         y = F.relu6(self._bn0(self._expand_conv(x))) if self._expands else x
         y = F.relu6(self._bn1(self._depthwise_conv(y)))
-        y = self._bn2(self._project_conv(y))
+        y = cast(torch.Tensor, self._bn2(self._project_conv(y)))
         return x + y if self._adds else y
 
 

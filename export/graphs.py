@@ -1,8 +1,9 @@
 """The served graphs: each encoder with its adapter fused behind it, and their export to ONNX.
 
-The TorchScript exporter is used on purpose. It takes 2 s where the torch.export one takes 20, its node names follow
-the modules (the INT8 recipes name nodes by them), and it keeps LayerNormalization whole from opset 17 on. The
-price is that sizes must stay symbolic under tracing, which the parity step checks at several shapes.
+The TorchScript exporter is used on purpose. It takes 2 s where the torch.export one takes 20, its node
+names follow the modules (the INT8 recipes name nodes by them), and it keeps LayerNormalization whole from
+opset 17 on. The price is that sizes must stay symbolic under tracing, which the parity step checks at
+several shapes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.jit._trace import TracerWarning
 
 from export.adapters import Heads
 from export.encoders import AudioEncoder, ImageEncoder, TextEncoder, load_audio, load_image, load_text
@@ -164,10 +166,10 @@ def export_graph(graph: Graph, module: nn.Module, path: Path) -> None:
     }
     axes |= {name: {0: "batch"} for name in graph.outputs}
     with warnings.catch_warnings(), torch.inference_mode():
-        # The exporter is deprecated (see above); the tracer warns of each size it keeps as a constant, and the
-        # parity step holds at other sizes.
+        # The exporter is deprecated (see above); the tracer warns of each size it keeps as a constant, and
+        # the parity step holds at other sizes.
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", TracerWarning)
         warnings.filterwarnings("ignore", message="Constant folding")
         torch.onnx.export(
             module,

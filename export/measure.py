@@ -89,7 +89,11 @@ def speed_up(
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on, and how busy it was."""
-    facts = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "flags": []}
+    facts: dict[str, Any] = {
+        "cpu": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "flags": [],
+    }
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(encoding="utf-8").splitlines():

@@ -1,12 +1,12 @@
 """Weights of the Moonshine speech encoder out of its ONNX Runtime flatbuffer (``encoder_model.ort``).
 
-The wheel carries the encoder only in ONNX Runtime's own format, its linear layers quantised to uint8 (one scale
-and zero point a matrix), its convolutions and norms in FP32. The node names still follow the torch modules, so
-every tensor can be given back its name; matrices are dequantised, W = (q - zero_point) * scale, which is exactly
-the weight the quantised graph multiplies with.
+The wheel carries the encoder only in ONNX Runtime's own format, its linear layers quantised to uint8 (one
+scale and zero point a matrix), its convolutions and norms in FP32. The node names still follow the torch
+modules, so every tensor can be given back its name; matrices are dequantised, W = (q - zero_point) * scale,
+which is exactly the weight the quantised graph multiplies with.
 
-Format: onnxruntime/core/flatbuffers/schema/ort.fbs. Model: Jeffries et al., "Moonshine: Speech Recognition for
-Live Transcription and Voice Commands", arXiv:2410.15608.
+Format: onnxruntime/core/flatbuffers/schema/ort.fbs. Model: Jeffries et al., "Moonshine: Speech Recognition
+for Live Transcription and Voice Commands", arXiv:2410.15608.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ from export.errors import WeightsError
 
 __all__ = ["read_encoder_weights"]
 
-_DTYPES = {1: np.dtype("<f4"), 2: np.dtype("u1"), 3: np.dtype("i1"), 7: np.dtype("<i8")}
+_DTYPES: dict[int, np.dtype[Any]] = {
+    1: np.dtype("<f4"),
+    2: np.dtype("u1"),
+    3: np.dtype("i1"),
+    7: np.dtype("<i8"),
+}
 _GROUP_NORM = {"/groupnorm/Mul": "groupnorm.weight", "/groupnorm/Add": "groupnorm.bias"}
 
 
@@ -64,7 +69,8 @@ def _initializer(tensor: Any) -> tuple[str, NDArray[Any]]:
     if dtype is None or tensor.RawDataLength() == 0:
         raise WeightsError(f"initialiser {name} has an unknown layout (type {tensor.DataType()})")
     shape = [tensor.Dims(k) for k in range(tensor.DimsLength())]
-    return name, np.frombuffer(tensor.RawDataAsNumpy().tobytes(), dtype=dtype).reshape(shape)
+    values: NDArray[Any] = np.frombuffer(tensor.RawDataAsNumpy().tobytes(), dtype=dtype)
+    return name, values.reshape(shape)
 
 
 def _dequantise(tensors: dict[str, NDArray[Any]], quantised: str) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """The steps of an export, per graph: fetch -> load -> onnx -> parity -> int8 -> gate -> install.
 
-Each step depends on the records of those before it, so that a change anywhere redoes what follows and nothing else.
+Each step depends on the records of those before it, so that a change anywhere redoes what follows and
+nothing else.
 """
 
 from __future__ import annotations
@@ -37,7 +38,11 @@ STEPS = ("fetch", "load", "onnx", "parity", "int8", "gate", "install")
 SEED, BATCH, PARITY_INPUTS = 0, 8, 6
 _ENCODERS = ("adapters", "efficientnet", "encoders", "fetch", "graphs", "moonshine")
 _MEASURING = ("gate", "measure", "samples", "sessions")
-_HEADS = {"encode_text": ("text",), "encode_image": ("image",), "encode_audio": ("audio",)}
+_HEADS: dict[str, tuple[str, ...]] = {
+    "encode_text": ("text",),
+    "encode_image": ("image",),
+    "encode_audio": ("audio",),
+}
 _HEADS["encode_video"] = ("image", "video")
 
 
@@ -84,7 +89,8 @@ class Exporter:
     def fetch(self, model: str) -> Record:
         """Bring the graph's sources; the record names their files' hashes."""
         sources = {name: self.profile.sources[name] for name in GRAPHS[model].sources}
-        # always looked at, as the cache may have been emptied; without work it costs the hashing of small files
+        # always looked at, as the cache may have been emptied; without work it costs the hashing of small
+        # files
         files = {name: source_files(self.profile, name, self.settings) for name in sources}
 
         def work(_: Mapping[str, Path]) -> Any:

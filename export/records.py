@@ -1,7 +1,7 @@
 """Resumable steps: a step is skipped while the hash of everything that goes into it is unchanged.
 
-Beside its files a step leaves ``<step>.json``, written last and by rename; whatever is found without a fitting
-record is made again, so an interruption leaves nothing half-done behind.
+Beside its files a step leaves ``<step>.json``, written last and by rename; whatever is found without a
+fitting record is made again, so an interruption leaves nothing half-done behind.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def write_atomically(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def read_record(folder: Path, step: str) -> Record | None:
@@ -81,7 +81,7 @@ def run_step(
         figures = work(partial)
         files = {name: file_sha256(path) for name, path in partial.items()}
         for name, path in partial.items():
-            os.replace(path, folder / name)
+            path.replace(folder / name)
     finally:
         for path in partial.values():
             path.unlink(missing_ok=True)

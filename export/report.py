@@ -30,7 +30,7 @@ def render(profile: Profile, repository: Path) -> str:
     except (OSError, ValueError, KeyError) as error:
         raise InstallError(f"nothing to report: {error}; run `make models`") from error
     lines = [
-        "| graph | served | parity, max abs | drift, mean / worst cosine | NDCG@10 FP32 -> INT8 (loss) | inputs |",
+        "| graph | served | parity, max abs | cosine, mean / worst | NDCG@10 FP32 -> INT8 (loss) | inputs |",
         "|---|---|---|---|---|---|",
     ]
     lines += [_faithful(name, manifest) for name, manifest in manifests.items()]

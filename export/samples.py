@@ -1,8 +1,8 @@
 """Real inputs to calibrate and measure with, read from a catalogue manifest.
 
-Only items that training may see or select on are read: the stamps' test split never enters an export. Items of a
-catalogue without splits (the generated one) are dealt by the hash of their description, six parts of ten to
-``train``, the rest to ``validation``.
+Only items that training may see or select on are read: the stamps' test split never enters an export. Items
+of a catalogue without splits (the generated one) are dealt by the hash of their description, six parts of
+ten to ``train``, the rest to ``validation``.
 """
 
 from __future__ import annotations
@@ -151,7 +151,8 @@ class Samples:
 
 
 def _meaning(item: Mapping[str, Any]) -> str:
-    """What two items must share to be relevant to each other: the description without case, marks and article."""
+    """What two items must share to be relevant to each other: the description without case, marks and
+    article."""
     text = (item.get("description") or item.get("title") or item["id"]).lower()
     words = "".join(c if c.isascii() and c.isalnum() else " " if c.isspace() else "" for c in text).split()
     return " ".join(words[1:] if words and words[0] in ("a", "an", "the", "some") else words)
