@@ -97,7 +97,7 @@ def fit_unified(
         rate.step()
         if step % schedule.check_every == 0:
             found = figure()
-            curve.append((step, float(loss), found))
+            curve.append((step, float(loss.detach()), found))
             if found > best:
                 best, best_state, waited = found, _state(parameters), 0
             elif (waited := waited + 1) >= schedule.patience:

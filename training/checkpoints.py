@@ -44,6 +44,7 @@ def save_heads(heads: Heads, folder: Path) -> None:
         if partial.stat().st_size > MAX_BYTES:
             partial.unlink()
             raise TrainingError(f"{path.name} would be larger than {MAX_BYTES} bytes")
+        partial.chmod(0o644)  # safetensors writes files that only their owner may read
         partial.replace(path)
 
 

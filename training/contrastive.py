@@ -98,7 +98,7 @@ def fit_learned(
         decay.step()
         if step % schedule.check_every == 0:
             found = figure()
-            curve.append((step, float(loss), found))
+            curve.append((step, float(loss.detach()), found))
             if found > best:
                 best, waited = found, 0
                 best_state = {name: value.detach().clone() for name, value in trained.items()}
@@ -124,7 +124,9 @@ def _seen(
     image: ImageHead, features: npt.NDArray[np.float32], logits: npt.NDArray[np.float32]
 ) -> torch.Tensor:
     """What the maps read: [n, views, 1280 + 384]."""
-    words = image.words(torch.from_numpy(logits).flatten(0, 1)).reshape(*logits.shape[:2], -1)
+    words = image.words(torch.from_numpy(logits).flatten(0, 1)).reshape(
+        *logits.shape[:2], image.prototypes.shape[1]
+    )
     return torch.cat([torch.from_numpy(features), words], dim=2)
 
 
