@@ -53,6 +53,10 @@ _VIDEO_CODECS = {
 }
 
 
+# FFmpeg would read on and on to see whether raw samples are something else in disguise (8 ms).
+_WAV_PROBE_BYTES = 32 * 1024
+
+
 @contextmanager
 def open_container(data: bytes, kind: Kind, limits: Limits) -> Iterator[av.container.InputContainer]:
     """`data` as an open container; every error of PyAV inside the block becomes a MediaError.
@@ -68,6 +72,8 @@ def open_container(data: bytes, kind: Kind, limits: Limits) -> Iterator[av.conta
         # While streams are found, sizes somewhat over the limit must still come through, to be named.
         "max_pixels": str(8 * limits.max_frame_pixels),
     }
+    if kind.format == "wav":
+        options["probesize"] = str(_WAV_PROBE_BYTES)
     with (
         _foreign_errors(kind.format),
         av.open(

@@ -66,8 +66,6 @@ _MAYBE_SOUND = {"mp4": "m4a", "mov": "m4a", "webm": "webm", "mkv": "mkv", "ogg":
 _LABELS = {"qt": "mov", "3gp": "mp4"}
 _STILL_BRANDS = {b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1", b"jxl "}
 
-# Labels without a meaning of their own.
-_UNSURE = {"unknown", "undefined", "randomtxt", "randombytes"}
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _BMP_HEADERS = {size.to_bytes(4, "little") for size in (12, 40, 52, 56, 64, 108, 124)}
 
@@ -196,13 +194,13 @@ def _ask_magika(data: bytes) -> str:
     label = str(output.label)
     if label == "svg":
         return label
-    if output.is_text or (label in _UNSURE and _is_clean_text(data)):
+    if output.is_text or _is_clean_text(data):
         return "text"
     return _LABELS.get(label, label)
 
 
 def _is_clean_text(data: bytes) -> bool:
-    """UTF-8 without control characters: what is left of short texts that the model is not sure about."""
+    """UTF-8 without control characters is text, whatever a short or monotonous one reminds the model of."""
     try:
         return not _CONTROLS.search(data.decode())
     except UnicodeDecodeError:

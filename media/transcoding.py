@@ -81,7 +81,7 @@ def encode_mp4(
                 video.height, video.width = pixels.shape[:2]
                 video.pix_fmt = "yuv420p"
                 video.codec_context.time_base = _TIME_BASE
-                video.options = {"preset": "veryfast", "crf": "26", "threads": "1"}
+                video.options = {"preset": "superfast", "crf": "26", "threads": "1"}
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = round(time_s / _TIME_BASE), _TIME_BASE
             container.mux(video.encode(frame))

@@ -41,6 +41,7 @@ def test_every_format_is_known_by_its_content(files, limits, modality, name):
         '{"a": 1}',
         "def f():\n    return 1\n",
         "<b>hi</b>",
+        "x" * 40_000,
     ],
 )
 def test_short_texts_are_text(text, limits):
