@@ -43,7 +43,7 @@ def unset(message: object) -> list[str]:
 
 def test_every_field_of_an_answer_is_reachable() -> None:
     row = RowHit("i", Modality.AUDIO, 1, 2, 3.0, 4.0, 0.5)
-    signal = Signal(0, Modality.TEXT, Modality.AUDIO, "unified", 0.5, 0.6, 0.7, row)
+    signal = Signal(1, Modality.TEXT, Modality.AUDIO, "unified", 0.5, 0.6, 0.7, row)
     hit = Hit(ITEM, 0.9, (signal,), Moment(Modality.AUDIO, 1, 3.0, 4.0))
     result = SearchResult(
         hits=(hit,),
