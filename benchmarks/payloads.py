@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
 from catalogue import ManifestItem, read_manifest
 from media import Kind, Limits, Modality, decode_audio, decode_image, sniff
@@ -64,7 +65,7 @@ def first(items: Sequence[ManifestItem], modality: Modality, limits: Limits) -> 
     raise LookupError(f"the catalogue has no {modality.value}")
 
 
-def clip(rgb: np.ndarray, sound: np.ndarray) -> bytes:
+def clip(rgb: NDArray[np.uint8], sound: NDArray[np.float32]) -> bytes:
     """An H.264/AAC MP4 of `CLIP_S` seconds that pans over the picture, with the sound."""
     out = io.BytesIO()
     with av.open(out, "w", format="mp4") as container:
@@ -73,7 +74,7 @@ def clip(rgb: np.ndarray, sound: np.ndarray) -> bytes:
         stream.pix_fmt = "yuv420p"
         track = container.add_stream("aac", rate=16_000, layout="mono")
         picture = av.VideoFrame.from_ndarray(rgb).reformat(width=CLIP_PX * 5 // 4, height=CLIP_PX)
-        pixels = picture.to_ndarray(format="rgb24")
+        pixels = picture.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
         count = int(CLIP_S * CLIP_FPS)
         for index in range(count):
             left = (CLIP_PX // 4) * index // count

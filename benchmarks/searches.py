@@ -36,7 +36,7 @@ def own_share(target: str, texts: Sequence[str]) -> dict[str, float]:
     rows: list[tuple[float, float]] = []
     stages: dict[str, list[float]] = {}
     with grpc.insecure_channel(target) as channel:
-        stub = rpc.SensoriumStub(channel)
+        stub = rpc.SensoriumStub(channel)  # type: ignore[no-untyped-call]
         for text in texts:
             answer = stub.Search(search_request("text", text.encode()), timeout=CALL_TIMEOUT_S)
             waited = sum(stage.ms for stage in answer.stages if "/" in stage.stage)

@@ -59,7 +59,7 @@ class Client:
                 ("grpc.service_config", FAIL_FAST),
             ],
         )
-        self._stub = rpc.SensoriumStub(self._channel)
+        self._stub = rpc.SensoriumStub(self._channel)  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> Client:
         return self
@@ -102,8 +102,9 @@ class Client:
 
     def _mapped(self, error: grpc.RpcError) -> ClientError:
         # grpc raises its call objects as errors: they carry code() and trailing_metadata().
-        for key, value in error.trailing_metadata() or ():
-            if key == ERROR_KEY:
+        trailing: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()  # type: ignore[assignment]
+        for key, value in trailing:
+            if key == ERROR_KEY and isinstance(value, bytes):
                 return RefusedError(pb.Error.FromString(value))
         if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
             return NotRunningError(f"nothing answers at {self.target}: start it with `sensorium up`")

@@ -32,13 +32,18 @@ def parse_filters(words: Sequence[str]) -> pb.Filter | None:
         return None
     if len(filters) == 1:
         return filters[0]
-    return pb.Filter(**{"and": pb.FilterList(filters=filters)})
+    both = pb.Filter()
+    # A keyword of Python: it cannot be written as an attribute or an argument.
+    getattr(both, "and").filters.extend(filters)
+    return both
 
 
 def parse_word(word: str) -> pb.Filter:
     text = word.strip()
     if text.startswith("!"):
-        return pb.Filter(**{"not": parse_word(text[1:])})
+        opposite = pb.Filter()
+        getattr(opposite, "not").CopyFrom(parse_word(text[1:]))
+        return opposite
     found = WORD.match(text)
     if not found:
         raise FilterSyntaxError(f"cannot read the filter {word!r}: expected field=value, such as price=5..20")

@@ -41,7 +41,7 @@ def scratch_stack(folder: Path, base_home: Path, extra: Mapping[str, str] | None
         if not link.is_symlink():
             link.symlink_to(base_home.absolute() / name)
     grpc, http, triton_grpc, triton_http, triton_metrics = free_ports(len(PORTS))
-    groups = {
+    groups: dict[str, dict[str, object]] = {
         "api": {"grpc_port": grpc, "http_port": http},
         "triton": {"url": f"127.0.0.1:{triton_grpc}"},
     }

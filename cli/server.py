@@ -1,6 +1,6 @@
 """The orchestrator's process: builds every part once, wires them, serves until SIGTERM, closes in reverse.
 
-    python -m cli.server
+python -m cli.server
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.2
 # Stopped in this order: what asks before what answers.
-COMMANDS: Mapping[str, tuple[str, ...]] = {
+COMMANDS: dict[str, tuple[str, ...]] = {
     "orchestrator": ("-m", "cli.server"),
     "triton": ("-m", "serving", "run"),
 }
