@@ -26,6 +26,7 @@ _REQUIREMENTS = Path(__file__).parent / "requirements.txt"
 _BACKENDS = Path(__file__).parent / "backends"
 _STAMP = ".sensorium-stamp"
 _PATH_FILE = "sensorium.pth"
+_SMOKE_TEST = "import av, magika, media, numpy, onnxruntime, PIL, resvg_py, soundfile, soxr, tokenizers"
 
 
 def install(settings: Settings) -> bool:
@@ -86,7 +87,9 @@ def _build_environment(settings: Settings) -> None:
     base = getattr(sys, "_base_executable", sys.executable)
     (place / _STAMP).unlink(missing_ok=True)
     _command([base, "-m", "venv", "--clear", str(place)], 120, "cannot make the environment")
-    pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
+    # Isolated, as the stub will be: what PYTHONPATH offers must not count as installed.
+    python = [str(place / "bin" / "python"), "-I"]
+    pip = [*python, "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
     pip += ["--only-binary=:all:", "--requirement", str(_REQUIREMENTS)]
     pins = sum(1 for line in _REQUIREMENTS.read_text().splitlines() if "==" in line)
     progress = [sys.executable, str(ROOT / "scripts" / "pip_progress.py"), "server environment", str(pins)]
@@ -95,6 +98,7 @@ def _build_environment(settings: Settings) -> None:
     # The stub starts Python in isolated mode, where PYTHONPATH counts for nothing: a path file does.
     packages = place / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     (packages / _PATH_FILE).write_text(f"{ROOT}\n", encoding="utf-8")
+    _command([*python, "-c", _SMOKE_TEST], 120, "the environment does not work")
     _write_stamp(place, _environment_inputs())
 
 
