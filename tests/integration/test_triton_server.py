@@ -104,7 +104,7 @@ async def test_concurrent_requests_form_batches(triton: Triton) -> None:
     async with AsyncClient(triton.grpc) as client:
         await asyncio.gather(*(caller(client, number) for number in range(concurrent)))
     after = counts(triton, "encode_text")
-    assert after[0] - before[0] >= rounds * concurrent
+    assert after[0] - before[0] > (rounds - 1) * concurrent, "the last may not be counted yet"
     assert (after[0] - before[0]) / (after[1] - before[1]) >= 4
 
 
