@@ -42,8 +42,8 @@ def up() -> None:
     with reported():
         stack = Stack(load_settings())
         with err.status("starting") as line:
-            status = stack.up(lambda what, elapsed_s: line.update(f"waiting for {what} ({elapsed_s:.0f} s)"))
-        out.print(status_table(status))
+            stack.up(lambda what, elapsed_s: line.update(f"waiting for {what} ({elapsed_s:.0f} s)"))
+        out.print(status_table(stack.status()))
         out.print(f"search page {stack.page}   gRPC {stack.target}")
 
 

@@ -21,10 +21,10 @@ from cli import processes
 from cli.catalogues import demo_manifest
 from cli.client import Client, ClientError
 from cli.indexing import index_items
-from cli.milvus_server import milvus_standalone
+from cli.milvus_server import MilvusServerError, milvus_standalone
 from cli.processes import ProcessError
-from cli.scratch import free_ports, scratch_stack
-from cli.stack import Stack, StackError
+from cli.scratch import scratch_stack
+from cli.stack import COMMANDS, Stack, StackError
 from orchestrator.errors import ConfigurationError
 from orchestrator.settings import load_settings
 
@@ -33,12 +33,19 @@ __all__ = ["relevance", "speed"]
 console = Console(stderr=True)
 NO_CACHE = {"SENSORIUM_CACHE__MAX_BYTES": "0"}
 TEXTS = 200
+REPOSITORY = Path("model_repository").absolute()
 
 
 @contextlib.contextmanager
-def indexed(folder: Path, home: Path, manifest: Path, extra: Mapping[str, str]) -> Iterator[Stack]:
+def indexed(
+    folder: Path,
+    home: Path,
+    manifest: Path,
+    extra: Mapping[str, str],
+    names: tuple[str, ...] = tuple(COMMANDS),
+) -> Iterator[Stack]:
     """A running system with the catalogue in it. What was indexed in `folder` before is used again."""
-    with scratch_stack(folder, home, extra) as stack:
+    with scratch_stack(folder, home, extra, names) as stack:
         with console.status("starting a system to measure"):
             stack.up()
         with Client(stack.target) as client:
@@ -73,28 +80,67 @@ def speed(rounds: int, out: Path) -> int:
         return 1
     home = load_settings().home.absolute()
     manifest = demo_manifest(home)
+    work = home / "measure"
     with contextlib.ExitStack() as held:
-        lite = held.enter_context(indexed(home / "measure" / "lite", home, manifest, NO_CACHE))
-        uri = held.enter_context(milvus_standalone(home / "measure" / "milvus", *free_ports(1)))
+        lite = held.enter_context(indexed(work / "lite", home, manifest, NO_CACHE))
+        uri = held.enter_context(milvus_standalone(work / "milvus"))
+        on_server = {
+            **NO_CACHE,
+            "SENSORIUM_MILVUS__URI": uri,
+            "SENSORIUM_MILVUS__PARAMETERS": "standalone",
+            "SENSORIUM_TRITON__URL": lite.settings.triton.url,
+        }
         standalone = held.enter_context(
-            indexed(
-                home / "measure" / "standalone",
-                home,
-                manifest,
-                {**NO_CACHE, "SENSORIUM_MILVUS__URI": uri, "SENSORIUM_MILVUS__PARAMETERS": "standalone"},
-            )
+            indexed(work / "standalone", home, manifest, on_server, ("orchestrator",))
         )
+        plain = {"SENSORIUM_MODEL_REPOSITORY": str(fp32_repository(work / "fp32_repository"))}
+        fp32 = held.enter_context(scratch_stack(work / "fp32", home, plain, ("triton",)))
+        fp32.up()
         bench = Bench(
             python=Path(".venv-triton/bin/python"),
             payloads=choose(manifest),
             texts=[item.description for item in read_manifest(manifest) if item.description][:TEXTS],
-            encoders=[Encoders("fp32", lite.settings.triton.url, {})],
+            encoders=[
+                Encoders("fp32", fp32.settings.triton.url, models("model.fp32.onnx")),
+                Encoders("int8", lite.settings.triton.url, models("model.onnx")),
+            ],
             systems={"lite": lite.target, "standalone": standalone.target},
-            processes={},
+            processes={
+                f"{label} {name}": record.pid
+                for label, stack in (("lite", lite), ("standalone", standalone))
+                for name in stack.names
+                if (record := processes.read_record(name, stack.settings.home / "run"))
+            },
         )
         bench.run(rounds, out, console)
     console.print((out / "bench.md").read_text(), markup=False, highlight=False)
     return 0
+
+
+def models(file: str) -> dict[str, Path]:
+    """Model files by modality, of those encoders that were built in two precisions: others have one row."""
+    found = {
+        modality: REPOSITORY / f"encode_{modality}" / "1" / file
+        for modality in ("text", "image", "audio", "video")
+    }
+    return {
+        modality: path
+        for modality, path in found.items()
+        if path.is_file() and (path.parent / "model.fp32.onnx").is_file()
+    }
+
+
+def fp32_repository(folder: Path) -> Path:
+    """The model repository again, by links, with the FP32 file of every encoder that is served as INT8."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for source in REPOSITORY.rglob("*"):
+        if not source.is_file() or "__pycache__" in source.parts:
+            continue
+        link = folder / source.relative_to(REPOSITORY)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        plain = source.with_name("model.fp32.onnx")
+        link.symlink_to(plain if source.name == "model.onnx" and plain.is_file() else source)
+    return folder
 
 
 def main() -> int:
@@ -114,6 +160,7 @@ def main() -> int:
         ClientError,
         ConfigurationError,
         FileNotFoundError,
+        MilvusServerError,
         ProcessError,
         StackError,
     ) as error:

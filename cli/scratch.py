@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cli.stack import Stack
+from cli.stack import COMMANDS, Stack
 from orchestrator.settings import Settings
 
 __all__ = ["free_ports", "scratch_stack"]
@@ -30,10 +30,16 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def scratch_stack(folder: Path, base_home: Path, extra: Mapping[str, str] | None = None) -> Iterator[Stack]:
+def scratch_stack(
+    folder: Path,
+    base_home: Path,
+    extra: Mapping[str, str] | None = None,
+    names: tuple[str, ...] = tuple(COMMANDS),
+) -> Iterator[Stack]:
     """A stack, not yet started, whose home is `folder`; it is stopped at the end.
 
     `base_home` holds the server and the caches that it shares. `extra` are more SENSORIUM_ settings.
+    `names`: see Stack.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in SHARED:
@@ -57,7 +63,7 @@ def scratch_stack(folder: Path, base_home: Path, extra: Mapping[str, str] | None
         "SENSORIUM_SERVING_METRICS_PORT": str(triton_metrics),
         **(extra or {}),
     }
-    stack = Stack(Settings.model_validate({"home": folder.absolute(), **groups}), environ)
+    stack = Stack(Settings.model_validate({"home": folder.absolute(), **groups}), environ, names)
     try:
         yield stack
     finally:

@@ -18,8 +18,9 @@ from cli import processes
 from cli.client import Client, NotRunningError
 from orchestrator.settings import Settings
 from sensorium.v1 import sensorium_pb2 as pb
+from serving.state import Phase, read_state
 
-__all__ = ["Stack", "StackError"]
+__all__ = ["COMMANDS", "Stack", "StackError"]
 
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 30.0
@@ -40,11 +41,13 @@ class Stack:
     """The processes of one SENSORIUM_HOME.
 
     `environ` is what they are started with, and must say the same as `settings`, which say where the system
-    listens and where its state is.
+    listens and where its state is. `names` are the processes of it that run here; what is left out is
+    somebody else's.
     """
 
     settings: Settings
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    names: tuple[str, ...] = tuple(COMMANDS)
 
     @property
     def target(self) -> str:
@@ -56,7 +59,7 @@ class Stack:
         """URL of the search page and of REST."""
         return f"http://{self.settings.api.host}:{self.settings.api.http_port}"
 
-    def up(self, waiting: Callable[[str, float], None] = lambda _what, _elapsed_s: None) -> pb.Status:
+    def up(self, waiting: Callable[[str, float], None] = lambda _what, _elapsed_s: None) -> None:
         """Starts what does not run and waits until all of it is ready; `waiting` is told what for.
 
         Raises StackError; what this call started is stopped again then.
@@ -65,12 +68,12 @@ class Stack:
         started: list[str] = []
         with processes.exclusive(run_dir):
             try:
-                for name in reversed(COMMANDS):
+                for name in reversed(self.names):
                     if processes.read_record(name, run_dir) is None:
                         command = processes.python(*COMMANDS[name])
                         processes.start(name, command, run_dir, self._environ())
                         started.append(name)
-                return self._wait(waiting)
+                self._wait(waiting)
             except BaseException:
                 for name in reversed(started):
                     processes.stop(name, run_dir, STOP_TIMEOUT_S)
@@ -80,7 +83,7 @@ class Stack:
         """Stops what runs; the names of what was stopped. Raises ProcessError when something will not end."""
         run_dir = self.settings.home / "run"
         with processes.exclusive(run_dir):
-            return [name for name in COMMANDS if processes.stop(name, run_dir, STOP_TIMEOUT_S)]
+            return [name for name in self.names if processes.stop(name, run_dir, STOP_TIMEOUT_S)]
 
     def status(self) -> pb.Status:
         """What the running system says of itself. Raises NotRunningError."""
@@ -90,26 +93,29 @@ class Stack:
     def _environ(self) -> dict[str, str]:
         return {**self.environ, "SENSORIUM_HOME": str(self.settings.home.absolute())}
 
-    def _wait(self, waiting: Callable[[str, float], None]) -> pb.Status:
+    def _wait(self, waiting: Callable[[str, float], None]) -> None:
         run_dir = self.settings.home / "run"
         began = time.monotonic()
-        missing = "the orchestrator"
-        while (elapsed := time.monotonic() - began) < START_TIMEOUT_S:
-            for name in COMMANDS:
+        while missing := self._missing():
+            elapsed_s = time.monotonic() - began
+            for name in self.names:
                 if processes.read_record(name, run_dir) is None:
                     raise StackError(f"{name} ended:\n{processes.last_lines(run_dir / f'{name}.log')}")
-            try:
-                status = self.status()
-            except NotRunningError:
-                missing = "the orchestrator"
-            else:
-                unready = sorted(name for name, state in status.dependencies.items() if state != "ready")
-                if not unready:
-                    return status
-                missing = ", ".join(unready)
-            waiting(missing, elapsed)
+            if elapsed_s > START_TIMEOUT_S:
+                raise StackError(
+                    f"not ready after {START_TIMEOUT_S:.0f} s: {missing}. Logs are in {run_dir}:\n"
+                    + "\n".join(processes.last_lines(run_dir / f"{name}.log", 5) for name in self.names)
+                )
+            waiting(missing, elapsed_s)
             time.sleep(POLL_S)
-        raise StackError(
-            f"not ready after {START_TIMEOUT_S:.0f} s: {missing}. Logs are in {run_dir}:\n"
-            + "\n".join(processes.last_lines(run_dir / f"{name}.log", 5) for name in COMMANDS)
-        )
+
+    def _missing(self) -> str:
+        """What is not ready yet, "" for nothing."""
+        if "orchestrator" in self.names:
+            try:
+                dependencies = self.status().dependencies
+            except NotRunningError:
+                return "orchestrator"
+            return ", ".join(sorted(name for name, state in dependencies.items() if state != "ready"))
+        state = read_state(self.settings.home / "run")
+        return "" if state and state.phase is Phase.READY else "triton"
