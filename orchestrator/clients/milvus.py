@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -21,26 +19,16 @@ import numpy as np
 from pymilvus import AsyncMilvusClient
 
 from orchestrator.clients import milvus_rows as mapping
-from orchestrator.clients.milvus_errors import NAME, translated
-from orchestrator.clients.milvus_lite import LiteGuard, LiteProcess
+from orchestrator.clients.milvus_connection import ONCE, Connection
 from orchestrator.clients.milvus_lite_filter import for_lite
-from orchestrator.clients.milvus_setup import collection_name, ensure
-from orchestrator.clients.milvus_spec import FlushPolicy, IndexStep, load_spec
-from orchestrator.errors import ConfigurationError, UnavailableError
+from orchestrator.clients.milvus_setup import collection_name
 from orchestrator.settings import MilvusSettings
 from orchestrator.types import FloatArray, Modality, Row, RowHit, Space
 
 __all__ = ["VectorStore"]
 
 _READY_S: Final = 2.0
-_START_S: Final = 120.0
-_CALL_S: Final = 30.0
 _IDS_PER_CALL: Final = 100
-_ONCE: Final = {"retry_times": 1}
-"""pymilvus would try for minutes; callers have deadlines and decide for themselves."""
-
-# pymilvus logs failed requests with their filters; failures reach our log as errors of ours.
-logging.getLogger("pymilvus").setLevel(logging.CRITICAL + 1)
 
 
 class VectorStore:
@@ -51,17 +39,7 @@ class VectorStore:
     """
 
     def __init__(self, settings: MilvusSettings, home: Path) -> None:
-        self._spec = load_spec(settings.parameters)
-        if (settings.uri is None) != (settings.parameters == "lite"):
-            raise ConfigurationError(
-                "SENSORIUM_MILVUS__PARAMETERS must be standalone or cluster with SENSORIUM_MILVUS__URI, "
-                "and lite without"
-            )
-        self._uri = settings.uri or ""
-        self._lite = None if settings.uri else LiteProcess(home / "data" / "milvus")
-        self._guard = LiteGuard(self._flush, self._spec.flush or FlushPolicy(rows=1, idle_s=1))
-        self._client: AsyncMilvusClient | None = None
-        self._steps: dict[Space, IndexStep] = {}
+        self._milvus = Connection(settings, home)
 
     async def start(self) -> None:
         """Connects, creates what is missing and verifies what is there.
@@ -70,33 +48,11 @@ class VectorStore:
             SchemaMismatchError: a collection is not what the YAML says; nothing was changed.
             DependencyError: Milvus cannot be reached or failed.
         """
-        try:
-            if self._lite is not None:
-                await self._lite.start(on_restart=self._prepare)
-                self._uri = self._lite.uri
-            with translated("start"):
-                self._client = AsyncMilvusClient(
-                    uri=self._uri,
-                    dedicated=True,
-                    grpc_options={
-                        # Pings without calls make a gRPC server with default settings hang up.
-                        "grpc.keepalive_time_ms": 2**31 - 1,
-                        "grpc.max_reconnect_backoff_ms": 1000,
-                    },
-                )
-            await self._prepare()
-        except BaseException:
-            await self.close()
-            raise
+        await self._milvus.start()
 
     async def close(self) -> None:
         """Ends the connection, and Milvus Lite if it is ours. May be called at any time, and again."""
-        await self._guard.close()
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
-        if self._lite is not None:
-            await self._lite.stop()
+        await self._milvus.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -110,7 +66,7 @@ class VectorStore:
     @property
     def uri(self) -> str:
         """Where Milvus is reached; known once started."""
-        return self._uri
+        return self._milvus.uri
 
     # ---- reading ----
 
@@ -130,22 +86,22 @@ class VectorStore:
             DependencyDeadlineError: not done after ``deadline_s`` seconds.
             DependencyError, SchemaMismatchError: see ``milvus_errors``.
         """
-        collection = self._spec.collections[space]
-        async with self._call("search", deadline_s) as client, self._reading(space):
-            parameters = dict(self._steps[space].search)
+        collection = self._milvus.spec.collections[space]
+        async with self._milvus.call("search", deadline_s) as client, self._milvus.reading(space):
+            parameters = dict(self._milvus.steps[space].search)
             if "ef" in parameters:
                 parameters["ef"] = max(parameters["ef"], limit)  # HNSW must visit what it is to return
             found = await client.search(
                 collection_name(space),
                 data=list(vectors),
-                anns_field=self._spec.row.vector.name,
+                anns_field=self._milvus.spec.row.vector.name,
                 limit=limit,
                 filter=self._live(expression, embedding_version),
                 partition_names=[modality.value] if modality in collection.partitions else None,
                 output_fields=mapping.HIT_FIELDS,
                 search_params={"metric_type": collection.metric, "params": parameters},
                 consistency_level="Bounded",
-                **_ONCE,
+                **ONCE,
             )
             return [[mapping.to_hit(hit, collection.metric) for hit in hits] for hits in found]
 
@@ -153,9 +109,9 @@ class VectorStore:
         self, keys: Sequence[str], embedding_version: str, deadline_s: float
     ) -> Mapping[str, FloatArray]:
         """Unified vectors [1024] of that version by row key; a key that is not there is left out."""
-        vector = self._spec.row.vector.name
+        vector = self._milvus.spec.row.vector.name
         ids = [mapping.row_id(embedding_version, key) for key in keys]
-        async with self._call("get", deadline_s):
+        async with self._milvus.call("get", deadline_s):
             found = [row async for row in self._get("unified", ids, [vector])]
         return {
             mapping.key_of(row[mapping.ROW_ID]): np.asarray(row[vector], dtype=np.float32) for row in found
@@ -164,7 +120,7 @@ class VectorStore:
     async def missing(self, row_ids: Sequence[str]) -> set[str]:
         """Those of ``row_ids`` that are not stored in every space they belong to."""
         absent: set[str] = set()
-        async with self._call("get", _CALL_S):
+        async with self._milvus.call("get"):
             for space, ids in _by_space(row_ids).items():
                 found = {row[mapping.ROW_ID] async for row in self._get(space, ids, [mapping.ROW_ID])}
                 absent.update(set(ids) - found)
@@ -173,8 +129,8 @@ class VectorStore:
     async def ready(self) -> bool:
         """Whether every collection answers."""
         try:
-            async with self._call("readiness check", _READY_S):
-                for space in self._spec.collections:
+            async with self._milvus.call("readiness check", _READY_S):
+                for space in self._milvus.spec.collections:
                     async for _ in self._get(space, ["-"], [mapping.ROW_ID]):
                         pass
         except Exception:  # whatever is wrong, it is not ready
@@ -183,13 +139,15 @@ class VectorStore:
 
     async def counts(self) -> Mapping[Modality, int]:
         """Searchable rows of the unified space per modality, of every embedding version."""
-        async with self._call("count", _CALL_S) as client, self._reading("unified"):
-            return {m: await self._count(client, m) for m in self._spec.collections["unified"].partitions}
+        async with self._milvus.call("count") as client, self._milvus.reading("unified"):
+            return {
+                m: await self._count(client, m) for m in self._milvus.spec.collections["unified"].partitions
+            }
 
     async def _count(self, client: AsyncMilvusClient, modality: Modality) -> int:
         name = collection_name("unified")
-        partition = {"partition_names": [modality.value], **_ONCE}
-        if self._lite is None:
+        partition = {"partition_names": [modality.value], **ONCE}
+        if not self._milvus.is_lite:
             found = await client.query(
                 name, filter="deleted == false", output_fields=["count(*)"], **partition
             )
@@ -208,8 +166,8 @@ class VectorStore:
         entities: dict[Space, list[dict[str, Any]]] = defaultdict(list)
         for row in rows:
             for space, vector in mapping.vectors_of(row):
-                entities[space].append(mapping.to_entity(row, vector, self._spec))
-        async with self._call("upsert", _CALL_S):
+                entities[space].append(mapping.to_entity(row, vector, self._milvus.spec))
+        async with self._milvus.call("upsert"):
             await self._write(entities)
 
     async def set_fields(
@@ -222,99 +180,100 @@ class VectorStore:
         tags: Sequence[str],
     ) -> None:
         """Gives stored rows other fields and leaves their vectors; ids not stored are passed over."""
-        fields = mapping.item_fields(price, available, category, tags, self._spec)
+        fields = mapping.item_fields(price, available, category, tags, self._milvus.spec)
         await self._rewrite(_by_space(row_ids), fields)
 
     async def mark_deleted(self, item_ids: Sequence[str]) -> int:
         """Hides every row of these items, of any version, from searches. The number of rows hidden."""
-        hidden: dict[Space, list[str]] = {}
-        for space in self._spec.collections:
-            hidden[space] = await self._ids_of_items(space, item_ids)
+        spaces = list(self._milvus.spec.collections)
+        found = await asyncio.gather(*(self._ids_of_items(space, item_ids) for space in spaces))
+        hidden = dict(zip(spaces, found, strict=True))
         await self._rewrite(hidden, {"deleted": True})
         return len(hidden["unified"])
 
     async def deleted_rows(self) -> Mapping[str, list[str]]:
         """Ids of the rows marked deleted, by item."""
         found: dict[str, set[str]] = defaultdict(set)
-        for space in self._spec.collections:
-            async with self._call("list", _CALL_S) as client, self._reading(space):
+        for space in self._milvus.spec.collections:
+            async with self._milvus.call("list") as client, self._milvus.reading(space):
                 for row in await client.query(
                     collection_name(space),
                     filter="deleted == true",
                     output_fields=[mapping.ROW_ID, "item_id"],
-                    **_ONCE,
+                    **ONCE,
                 ):
                     found[row["item_id"]].add(row[mapping.ROW_ID])
         return {item: sorted(ids) for item, ids in found.items()}
 
     async def delete(self, row_ids: Sequence[str]) -> None:
         """Removes rows from every space they stand in; ids not stored are passed over."""
-        async with self._call("delete", _CALL_S) as client:
+        async with self._milvus.call("delete") as client:
             for space, ids in _by_space(row_ids).items():
                 for chunk in _chunks(ids):
-                    async with self._writing(space, 0):
-                        await client.delete(collection_name(space), ids=chunk, **_ONCE)
+                    async with self._milvus.writing(space, 0):
+                        await client.delete(collection_name(space), ids=chunk, **ONCE)
                 await self._visible(space)
 
     async def _ids_of_items(self, space: Space, item_ids: Sequence[str]) -> list[str]:
         ids: list[str] = []
         for chunk in _chunks(item_ids):
-            async with self._call("list", _CALL_S) as client, self._reading(space):
+            async with self._milvus.call("list") as client, self._milvus.reading(space):
                 found = await client.query(
                     collection_name(space),
                     filter=f"deleted == false and item_id in {json.dumps(chunk, ensure_ascii=False)}",
                     output_fields=[mapping.ROW_ID],
                     consistency_level="Strong",
-                    **_ONCE,
+                    **ONCE,
                 )
                 ids += [row[mapping.ROW_ID] for row in found]
         return ids
 
     async def _rewrite(self, row_ids: Mapping[Space, Sequence[str]], fields: Mapping[str, Any]) -> None:
         """Milvus 2.3 updates no single field: whole rows are read and written again."""
-        for space, ids in row_ids.items():
+
+        async def rewrite(space: Space, ids: Sequence[str]) -> None:
             for chunk in _chunks(ids):
-                async with self._call("update", _CALL_S):
+                async with self._milvus.call("update"):
                     rows = [{**mapping.copied(row), **fields} async for row in self._get(space, chunk, ["*"])]
                     await self._write({space: rows})
 
+        await asyncio.gather(*(rewrite(space, ids) for space, ids in row_ids.items()))
+
     async def _write(self, entities: Mapping[Space, Sequence[dict[str, Any]]]) -> None:
-        client = self._connected()
+        client = self._milvus.client
         for space, rows in entities.items():
-            partitioned = bool(self._spec.collections[space].partitions)
+            partitioned = bool(self._milvus.spec.collections[space].partitions)
             groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
             for row in rows:
                 groups[row["modality"] if partitioned else ""].append(row)
             for partition, group in groups.items():
-                async with self._writing(space, len(group)):
-                    await client.upsert(collection_name(space), group, partition_name=partition, **_ONCE)
+                async with self._milvus.writing(space, len(group)):
+                    await client.upsert(collection_name(space), group, partition_name=partition, **ONCE)
         await asyncio.gather(*(self._visible(space) for space, rows in entities.items() if rows))
 
     async def _visible(self, space: Space) -> None:
         """A strongly consistent read returns when every write before it can be found."""
-        if not self._spec.wait_visible:
+        if not self._milvus.spec.wait_visible:
             return
-        await self._connected().query(
+        await self._milvus.client.query(
             collection_name(space),
             filter=f'{mapping.ROW_ID} in ["-"]',
             output_fields=[mapping.ROW_ID],
             consistency_level="Strong",
-            **_ONCE,
+            **ONCE,
         )
-
-    # ---- calls ----
 
     async def _get(
         self, space: Space, ids: Sequence[str], fields: list[str]
     ) -> AsyncIterator[Mapping[str, Any]]:
         for chunk in _chunks(ids):
-            async with self._reading(space):
-                found = await self._connected().get(
+            async with self._milvus.reading(space):
+                found = await self._milvus.client.get(
                     collection_name(space),
                     ids=chunk,
                     output_fields=fields,
                     consistency_level="Strong" if fields == ["*"] else "Bounded",
-                    **_ONCE,
+                    **ONCE,
                 )
             for row in found:
                 yield row
@@ -323,36 +282,7 @@ class VectorStore:
         live = f"deleted == false and embedding_version == {json.dumps(embedding_version)}"
         if not expression:
             return live
-        return f"{live} and ({expression if self._lite is None else for_lite(expression)})"
-
-    def _connected(self) -> AsyncMilvusClient:
-        if self._client is None:
-            raise UnavailableError(NAME, "the vector store is not started")
-        return self._client
-
-    @asynccontextmanager
-    async def _call(self, operation: str, deadline_s: float) -> AsyncIterator[AsyncMilvusClient]:
-        with translated(operation):
-            async with asyncio.timeout(deadline_s):
-                yield self._connected()
-
-    def _reading(self, space: Space) -> AbstractAsyncContextManager[None]:
-        return nullcontext() if self._lite is None else self._guard.reading(space)
-
-    def _writing(self, space: Space, rows: int) -> AbstractAsyncContextManager[None]:
-        return nullcontext() if self._lite is None else self._guard.writing(space, rows)
-
-    async def _flush(self, space: Space) -> None:
-        async with self._call("flush", _CALL_S) as client:
-            await client.flush(collection_name(space))
-
-    async def _prepare(self) -> None:
-        async with self._call("start", _START_S) as client:
-            self._steps = await ensure(client, self._spec)
-            if self._lite is not None:
-                for space in self._spec.collections:
-                    # What its log brought back after a crash is slow to search until flushed.
-                    await client.flush(collection_name(space))
+        return f"{live} and ({expression if not self._milvus.is_lite else for_lite(expression)})"
 
 
 def _by_space(row_ids: Iterable[str]) -> dict[Space, list[str]]:

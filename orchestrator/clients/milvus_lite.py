@@ -97,13 +97,17 @@ class LiteProcess:
             if loop.time() - started_s > _STEADY_S:
                 pause_s = _FIRST_PAUSE_S
             _log.error("milvus_lite.ended", code=code, restart_in_s=pause_s)
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LAST_PAUSE_S)
-            try:
-                await self._start()
-                await on_restart()
-            except SensoriumError as error:
-                _log.error("milvus_lite.restart_failed", code=error.code, reason=error.message)
+            restored = False
+            while not restored:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LAST_PAUSE_S)
+                try:
+                    if self.pid is None:
+                        await self._start()
+                    await on_restart()
+                    restored = True
+                except SensoriumError as error:
+                    _log.error("milvus_lite.restart_failed", code=error.code, reason=error.message)
 
     async def _start(self) -> None:
         await asyncio.to_thread(self._data_dir.mkdir, parents=True, exist_ok=True)
