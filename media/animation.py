@@ -104,6 +104,7 @@ def animation_frames(
     """
     with image_errors(data, kind.format), open_image(data, kind, limits) as image:
         _check_pixels(image.width, image.height, count, kind, limits)
+        canvas = image.size
         # An APNG may begin with a picture for viewers that know no animation: it is not part of it.
         first = 1 if getattr(image, "default_image", False) else 0
         for index in range(max(wanted) + 1):
@@ -112,5 +113,7 @@ def animation_frames(
                 image.seek(first + index)
             except EOFError as error:
                 raise diagnose(data, kind.format)(kind=kind.format) from error
+            # A GIF's pictures may reach beyond its canvas, and Pillow's image then grows.
+            _check_pixels(image.width, image.height, 1, kind, limits)
             if index in wanted:
-                yield index, np.asarray(over_white(image.convert("RGBA")))
+                yield index, np.asarray(over_white(image.convert("RGBA").crop((0, 0, *canvas))))

@@ -16,6 +16,9 @@ from media.types import SAMPLE_RATE_HZ, Audio, Kind
 __all__ = ["Resampler", "decode_audio", "decode_sound_packets"]
 
 _TOLERANCE_S = 0.001
+# At one sample a second, a few kilobytes would become hours.
+_MIN_RATE_HZ = 1_000
+_MAX_RATE_HZ = 768_000
 
 
 class Resampler:
@@ -98,6 +101,8 @@ def decode_sound_packets(
     for index, frame in enumerate(_frames(packets, stream, clock)):
         if index == 0 and frame.pts is not None and stream.time_base is not None:
             first_s = float(frame.pts * stream.time_base)
+        if not _MIN_RATE_HZ <= frame.sample_rate <= _MAX_RATE_HZ:
+            raise CorruptError("the sample rate is nonsense", kind=clock.kind)
         for block in resampler.push(frame):
             blocks.append(block)
             count += block.size

@@ -178,6 +178,16 @@ def test_a_header_that_lies_about_its_length(files):
         decode_audio(bytes(data), Limits(max_audio_s=1.0))
 
 
+def test_one_sample_a_second_does_not_become_hours(files, limits):
+    data = bytearray(files["audio", "wav"])
+    at = data.index(b"fmt ") + 12
+    data[at : at + 4] = (1).to_bytes(4, "little")
+    with pytest.raises((CorruptError, TooLongError)):
+        decode_audio(bytes(data), limits)
+    with pytest.raises(CorruptError):
+        decode_audio(bytes(data), Limits(max_audio_s=1e6))
+
+
 def test_live_webm_has_no_duration_in_its_header(encoder, limits):
     file = io.BytesIO()
     source = encoder("webm", audio="libopus")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from media import (
     sniff,
     thumbnail,
 )
+from media.blocks import gif_blocks
 
 CONTAINERS = ["mp4", "webm", "mov", "avi"]
 ANIMATIONS = ["gif", "webp", "png"]
@@ -84,6 +86,14 @@ def test_groups_of_pictures_do_not_matter(encoder, limits, gop, b_frames):
     shown = np.searchsorted(every.times_s, (np.arange(8) + 0.5) * every.duration_s / 8 + 0.002) - 1
     np.testing.assert_allclose(some.times_s, every.times_s[shown], atol=0.01)
     assert np.abs(some.frames.astype(int) - every.frames[shown]).max() <= 3
+
+
+def test_gif_pictures_beyond_the_canvas_are_cropped(files, limits):
+    data = bytearray(files["video", "gif"])
+    second = [start for name, start, _ in gif_blocks(bytes(data)) if name == b","][1]
+    data[second + 1 : second + 5] = struct.pack("<HH", 40, 20)  # moved down to the right
+    video = decode_video(bytes(data), limits)
+    assert video.frames.shape[1:] == (32, 48, 3)
 
 
 def test_a_moment_by_its_brightness(encoder, limits):
