@@ -39,12 +39,13 @@ class Resampler:
             if setup != self._setup:
                 yield from self.push(None)
                 self._setup = setup
-                self._resampler = av.AudioResampler("fltp", frame.layout, SAMPLE_RATE_HZ)
+                self._resampler = av.AudioResampler("flt", frame.layout, SAMPLE_RATE_HZ)
             frame.pts = None
         if self._resampler is None:
             return
         for block in self._resampler.resample(frame):
-            yield block.to_ndarray().mean(axis=0, dtype=np.float32)
+            # Interleaved: of planar frames with more than 8 channels PyAV 18 reads planes that are not there.
+            yield block.to_ndarray().reshape(block.samples, -1).mean(axis=1, dtype=np.float32)
         if frame is None:
             self._resampler, self._setup = None, ()
 

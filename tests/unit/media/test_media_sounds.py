@@ -81,10 +81,11 @@ def test_channels_are_averaged_in_every_sample_format(encoder, limits, sine, cod
     np.testing.assert_allclose(audio.samples, one_sided[0] / 2, atol=1e-3)
 
 
-def test_many_channels_without_a_layout(limits):
+@pytest.mark.parametrize("channels", [7, 33])
+def test_many_channels_without_a_layout(limits, channels):
     soundfile = pytest.importorskip("soundfile")
     file = io.BytesIO()
-    soundfile.write(file, np.full((1600, 7), 0.25, np.float32), 16_000, format="WAV", subtype="FLOAT")
+    soundfile.write(file, np.full((1600, channels), 0.25, np.float32), 16_000, format="WAV", subtype="FLOAT")
     np.testing.assert_allclose(decode_audio(file.getvalue(), limits).samples, 0.25, atol=1e-3)
 
 
