@@ -55,7 +55,8 @@ class MilvusServerError(Exception):
 
 def why_not_here() -> str | None:
     """What is missing on this machine, with how to get it; None when nothing is."""
-    if importlib.util.find_spec("milvus") is None:
+    found = importlib.util.find_spec("milvus")
+    if found is None or found.origin is None:  # without an origin it is the project's folder of YAML files
         return "the Milvus server is not installed: pip install -e '.[milvus-server]'"
     if shutil.which("unshare") is None:
         return "`unshare` is missing: apt-get install util-linux"

@@ -106,8 +106,8 @@ class LiteProcess:
                         await self._start()
                     await on_restart()
                     restored = True
-                except SensoriumError as error:
-                    _log.error("milvus_lite.restart_failed", code=error.code, reason=error.message)
+                except (SensoriumError, OSError) as error:
+                    _log.error("milvus_lite.restart_failed", reason=str(error))
 
     async def _start(self) -> None:
         await asyncio.to_thread(self._data_dir.mkdir, parents=True, exist_ok=True)
