@@ -2,10 +2,9 @@
 
 The unified space has 1,024 dimensions in three blocks, so that several ways of comparing live in one cosine:
 
-    semantic [384]   the text encoder's space, centred; pictures reach it by ImageNet class words and a ridge
-    map learned  [384]   a joint space trained by InfoNCE (van den Oord et al. 2018, arXiv:1807.03748)
-    visual   [256]   what only pictures have: zero for text and sound, so image-to-image search keeps its
-    detail
+    semantic [384]   the text encoder's space, centred; pictures get there by class words and a ridge map
+    learned  [384]   the same, plus a residual trained by InfoNCE (van den Oord et al. 2018, arXiv:1807.03748)
+    visual   [256]   what only pictures have, zero for text and sound: image-to-image search keeps its detail
 
 Every block is unit norm before its weight, so a weight is that block's fixed share of the cosine. All heads
 take and give FP32 with the batch in front; `embedding` is unit norm. `training` fits them, `load_heads`
@@ -78,7 +77,7 @@ class TextHead(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         semantic = normalize(normalize(pooled, dim=-1) - self.mean, dim=-1)
-        learned = normalize(self.learned(semantic), dim=-1)
+        learned = normalize(semantic + self.learned(semantic), dim=-1)
         visual = torch.zeros_like(semantic[:, :VISUAL_DIM])
         blocks = [self.weights[0] * semantic, self.weights[1] * learned, visual]
         return normalize(torch.cat(blocks, dim=-1), dim=-1)
@@ -120,15 +119,19 @@ class ImageHead(nn.Module):
         return normalize(named, dim=-1)
 
     def forward(self, features: Tensor, logits: Tensor) -> Tensor:
+        semantic, seen = self.semantic(features, logits)
+        learned = normalize(semantic + self.learned(seen), dim=-1)
+        visual = normalize(self.visual(features), dim=-1)
+        blocks = [self.weights[0] * semantic, self.weights[1] * learned, self.weights[2] * visual]
+        return normalize(torch.cat(blocks, dim=-1), dim=-1)
+
+    def semantic(self, features: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The semantic block [B, 384], unit norm, and what the maps read [B, 1664]."""
         words = self.words(logits)
         seen = torch.cat([features, words], dim=-1)
         named = normalize(words - self.words_mean, dim=-1)
         mapped = normalize(self.semantic_map(seen), dim=-1)
-        semantic = normalize((1 - self.mix) * named + self.mix * mapped, dim=-1)
-        learned = normalize(self.learned(seen), dim=-1)
-        visual = normalize(self.visual(features), dim=-1)
-        blocks = [self.weights[0] * semantic, self.weights[1] * learned, self.weights[2] * visual]
-        return normalize(torch.cat(blocks, dim=-1), dim=-1)
+        return normalize((1 - self.mix) * named + self.mix * mapped, dim=-1), seen
 
 
 class AudioHead(nn.Module):

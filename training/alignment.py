@@ -14,7 +14,16 @@ import torch
 
 from export.adapters import ImageHead, Projection, TextHead
 
-__all__ = ["Options", "Pairs", "concatenate", "embed_images", "embed_texts", "fit_heads", "weigh_blocks"]
+__all__ = [
+    "Options",
+    "Pairs",
+    "concatenate",
+    "embed_images",
+    "embed_texts",
+    "fit_heads",
+    "fit_visual",
+    "weigh_blocks",
+]
 
 Floats = npt.NDArray[np.float32]
 
@@ -62,7 +71,8 @@ class Options:
 def fit_heads(
     pairs: Pairs, prototypes: Floats, text_mean: Floats, words_of: Floats, options: Options
 ) -> tuple[TextHead, ImageHead]:
-    """Solve what has a closed form; the learned block is left as a copy of the ridge map.
+    """Solve what texts and pictures share; the learned residuals are zero, the visual block is
+    left as it was.
 
     Args:
         pairs: training pairs.
@@ -87,10 +97,9 @@ def fit_heads(
             projection.scale[1280:] = options.words_scale
         solved = _ridge((seen - image.semantic_map.mean) * image.semantic_map.scale, pairs, options.ridge)
         _set(image.semantic_map, solved)
-        _set(image.learned, solved)
-        _set(text.learned, torch.eye(384))
+        _set(image.learned, torch.zeros_like(solved))
+        _set(text.learned, torch.zeros(384, 384))
         image.mix.fill_(options.mix)
-        _principal(image.visual, features)
     weigh_blocks(text, image, options)
     return text.eval(), image.eval()
 
@@ -124,12 +133,14 @@ def _ridge(inputs: torch.Tensor, pairs: Pairs, strength: float) -> torch.Tensor:
     return solved.T.float()
 
 
-def _principal(projection: Projection, features: torch.Tensor) -> None:
-    """The first principal axes of the features, unscaled, so that cosines stay close to the features' own."""
-    projection.mean.copy_(features.mean(dim=0))
-    centred = (features - projection.mean).double()
+def fit_visual(image: ImageHead, pictures: Floats) -> None:
+    """The first principal axes of features [n, 1280], unscaled, so that cosines stay close to the features'
+    own."""
+    features = torch.from_numpy(pictures)
+    image.visual.mean.copy_(features.mean(dim=0))
+    centred = (features - image.visual.mean).double()
     _, axes = torch.linalg.eigh(centred.T @ centred)
-    _set(projection, axes.flip(1).T[: projection.outer.out_features].float())
+    _set(image.visual, axes.flip(1).T[: image.visual.outer.out_features].float())
 
 
 def _set(projection: Projection, weight: torch.Tensor) -> None:

@@ -79,7 +79,7 @@ def fit_unified(
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, schedule.steps)
     noise = x.std(dim=0) * 0.1
     best, best_state, waited = figure(), _state(parameters), 0
-    curve: Curve = [(0, float("nan"), best)]
+    curve: Curve = [(0, None, best)]
     for step in range(1, schedule.steps + 1):
         rows = torch.from_numpy(rng.choice(len(x), min(schedule.batch, len(x)), replace=False))
         heard = x[rows] + noise * torch.randn(len(rows), x.shape[1])

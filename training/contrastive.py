@@ -1,8 +1,9 @@
 """The learned block: symmetric InfoNCE (van den Oord et al. 2018; CLIP, Radford et al. 2021,
 arXiv:2103.00020).
 
-It starts from the ridge map and the identity and is held near them, because some hundred catalogue pairs are
-soon learned by heart. Pairs of one meaning in a batch are no negatives of each other.
+A residual on the semantic block, as in CLIP-Adapter (Gao et al. 2021, arXiv:2110.04544). It starts at zero
+and is held near it, because some hundred catalogue pairs are soon learned by heart. Pairs of one meaning in
+a batch are no negatives of each other.
 """
 
 from __future__ import annotations
@@ -25,20 +26,21 @@ __all__ = ["Curve", "Schedule", "fit_learned"]
 class Schedule:
     """How long and how hard. `patience` counts checks without a better validation figure."""
 
-    steps: int = 400
-    check_every: int = 20
+    steps: int = 80
+    check_every: int = 10
     patience: int = 5
     batch: int = 384
     catalogue_share: float = 0.5
-    rate: float = 3e-4
+    rate: float = 1e-5
     temperature: float = 0.07
-    dropout: float = 0.3
-    anchor: float = 1.0
+    dropout: float = 0.6
+    anchor: float = 10.0
     seed: int = 0
 
 
-Curve = list[tuple[int, float, float]]
-"""(step, training loss, validation figure), for the plot and the metrics file."""
+Curve = list[tuple[int, float | None, float]]
+"""(step, training loss or None before the first step, validation figure), for the plot and the metrics
+file."""
 
 
 def fit_learned(
@@ -47,10 +49,11 @@ def fit_learned(
     catalogue: Pairs,
     others: Pairs,
     views: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
-    figure: Callable[[], float],
+    figure: Callable[[], float] | None,
     schedule: Schedule,
 ) -> Curve:
-    """Train `text.learned` and `image.learned` in place; the best checked state is what stays.
+    """Train `text.learned` and `image.learned` in place; the best checked state stays, or the last without
+    `figure`.
 
     Args:
         text, image: heads from `fit_heads`.
@@ -60,13 +63,10 @@ def fit_learned(
     """
     torch.manual_seed(schedule.seed)
     rng = np.random.default_rng(schedule.seed)
-    image.train()
+    own_count, other_count = len(catalogue.meaning), len(others.meaning)
     with torch.no_grad():
-        seen = _seen(image, *views)
-        foreign = _seen(image, others.features[:, None], others.logits[:, None])[:, 0]
-        # the ridge map's outputs are short; InfoNCE steps need outputs of about unit length
-        length = image.learned(seen[:, 0]).norm(dim=1).mean()
-        image.learned.outer.weight.data /= length
+        semantic, seen = _read(image, *views)
+        foreign_semantic, foreign_seen = _read(image, others.features[:, None], others.logits[:, None])
     texts = torch.from_numpy(np.concatenate([catalogue.text, others.text]))
     weight = torch.from_numpy(np.concatenate([catalogue.weight, others.weight]))
     names: dict[str, int] = {}
@@ -77,26 +77,28 @@ def fit_learned(
     start = {name: value.detach().clone() for name, value in trained.items()}
     optimiser = torch.optim.Adam(trained.values(), lr=schedule.rate)
     decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.05, schedule.steps)
-    own = min(len(catalogue.meaning), int(schedule.batch * schedule.catalogue_share))
-    foreign_rows = min(len(others.meaning), schedule.batch - own)
+    own = min(own_count, int(schedule.batch * schedule.catalogue_share))
+    other = min(other_count, schedule.batch - own)
 
-    best, best_state, waited = figure(), dict(start), 0
-    curve: Curve = [(0, float("nan"), best)]
+    best, best_state, waited = figure() if figure else 0.0, dict(start), 0
+    curve: Curve = [(0, None, best)]
     for step in range(1, schedule.steps + 1):
-        near = torch.from_numpy(rng.choice(len(catalogue.meaning), own, replace=False))
+        near = torch.from_numpy(rng.choice(own_count, own, replace=False))
         view = torch.from_numpy(rng.integers(0, seen.shape[1], own))
-        far = torch.from_numpy(rng.choice(max(len(others.meaning), 1), foreign_rows, replace=False))
-        rows = torch.cat([near, len(catalogue.meaning) + far])
-        pictures = dropout(torch.cat([seen[near, view], foreign[far]]) - image.learned.mean, schedule.dropout)
-        a = normalize(image.learned(pictures + image.learned.mean), dim=1)
-        b = normalize(text.learned(texts[rows]), dim=1)
+        far = torch.from_numpy(rng.choice(max(other_count, 1), other, replace=False))
+        rows = torch.cat([near, own_count + far])
+        pictures = torch.cat([seen[near, view], foreign_seen[far, 0]]) - image.learned.mean
+        named = torch.cat([semantic[near, view], foreign_semantic[far, 0]])
+        residual = image.learned(dropout(pictures, schedule.dropout) + image.learned.mean)
+        a = normalize(named + residual, dim=1)
+        b = normalize(texts[rows] + text.learned(dropout(texts[rows], schedule.dropout)), dim=1)
         loss = _info_nce(a @ b.T / schedule.temperature, meaning[rows], weight[rows])
         drift = sum(((value - start[name]) ** 2).sum() for name, value in trained.items())
         optimiser.zero_grad()
         torch.autograd.backward(loss + schedule.anchor * drift / 384)
         optimiser.step()
         decay.step()
-        if step % schedule.check_every == 0:
+        if figure and step % schedule.check_every == 0:
             found = figure()
             curve.append((step, float(loss.detach()), found))
             if found > best:
@@ -104,10 +106,10 @@ def fit_learned(
                 best_state = {name: value.detach().clone() for name, value in trained.items()}
             elif (waited := waited + 1) >= schedule.patience:
                 break
-    with torch.no_grad():
-        for name, value in trained.items():
-            value.copy_(best_state[name])
-    image.eval()
+    if figure:
+        with torch.no_grad():
+            for name, value in trained.items():
+                value.copy_(best_state[name])
     return curve
 
 
@@ -120,14 +122,16 @@ def _info_nce(scores: torch.Tensor, meaning: torch.Tensor, weight: torch.Tensor)
     return (both * weight).sum() / weight.sum() / 2
 
 
-def _seen(
+def _read(
     image: ImageHead, features: npt.NDArray[np.float32], logits: npt.NDArray[np.float32]
-) -> torch.Tensor:
-    """What the maps read: [n, views, 1280 + 384]."""
-    words = image.words(torch.from_numpy(logits).flatten(0, 1)).reshape(
-        *logits.shape[:2], image.prototypes.shape[1]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Semantic block [n, views, 384] and what the maps read [n, views, 1664]."""
+    flat = torch.from_numpy(features).flatten(0, 1), torch.from_numpy(logits).flatten(0, 1)
+    semantic, seen = image.semantic(*flat)
+    return (
+        semantic.reshape(*features.shape[:2], semantic.shape[1]),
+        seen.reshape(*features.shape[:2], seen.shape[1]),
     )
-    return torch.cat([torch.from_numpy(features), words], dim=2)
 
 
 def _named(head: TextHead | ImageHead, name: str) -> dict[str, torch.nn.Parameter]:

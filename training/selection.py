@@ -7,22 +7,25 @@ split is never looked at.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from training.alignment import Options, Pairs, concatenate, embed_images, embed_texts, fit_heads, weigh_blocks
+from export.adapters import ImageHead, TextHead
+from training.alignment import Options, concatenate, embed_images, embed_texts, fit_heads, weigh_blocks
+from training.contrastive import Schedule, fit_learned
 from training.dataset import Dataset
 from training.figures import ndcg
 
-__all__ = ["Recipe", "Score", "ablation", "choose", "cross_validate"]
+__all__ = ["Recipe", "Score", "ablation", "choose", "choose_share", "cross_validate", "fold_numbers"]
 
 FOLDS = 5
+LEARNED_SHARES = (0.0, 0.25, 0.5, 0.75)
 GRID = {
-    "temperature": (1.0, 1.5, 2.0),
+    "temperature": (0.7, 1.0, 1.5),
     "ridge": (1_000.0, 3_000.0, 10_000.0),
     "mix": (0.2, 0.35, 0.5, 0.65),
 }
@@ -37,6 +40,7 @@ class Recipe:
     options: Options
     glosses: bool = True
     drawings: float = 0.3
+    schedule: Schedule | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,23 @@ def ablation() -> list[Recipe]:
         Recipe("+ centred texts and words", replace(words, centre=True), drawings=0.0),
         Recipe("+ ridge map of features and words", Options(), drawings=0.0),
         Recipe("+ openclipart pairs", Options()),
+        Recipe("+ InfoNCE residual", replace(Options(), learned=0.5), schedule=Schedule()),
     ]
+
+
+def choose_share(data: Dataset, closed: Recipe) -> tuple[Recipe, dict[str, Score]]:
+    """How much of the cosine the block trained by InfoNCE gets, 0 included; all scores by name."""
+    recipe = replace(closed, schedule=Schedule())
+    figures: dict[float, list[npt.NDArray[np.float64]]] = {share: [] for share in LEARNED_SHARES}
+    for fold in _folds(data):
+        text, image = _fit(data, recipe, fold)
+        for share, found in figures.items():
+            weigh_blocks(text, image, replace(recipe.options, learned=share, visual=0.0))
+            found.append(_figures(data, text, image, fold.asked))
+    scores = {share: _score(found) for share, found in figures.items()}
+    best = max(scores, key=lambda share: scores[share].both)
+    chosen = replace(recipe, options=replace(recipe.options, learned=best))
+    return chosen, {f"learned={share:g}": score for share, score in scores.items()}
 
 
 def choose(data: Dataset, start: Recipe) -> tuple[Recipe, dict[str, Score]]:
@@ -78,32 +98,59 @@ def choose(data: Dataset, start: Recipe) -> tuple[Recipe, dict[str, Score]]:
 
 def cross_validate(data: Dataset, recipes: Sequence[Recipe]) -> list[Score]:
     """Held-out figures of each recipe over the whole catalogue as gallery."""
+    figures: list[list[npt.NDArray[np.float64]]] = [[] for _ in recipes]
+    for fold in _folds(data):
+        for recipe, found in zip(recipes, figures, strict=True):
+            text, image = _fit(data, recipe, fold)
+            weigh_blocks(text, image, replace(recipe.options, visual=0.0))
+            found.append(_figures(data, text, image, fold.asked))
+    return [_score(found) for found in figures]
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """Rows of the catalogue: `asked` are the queries, `held` they and the test split, `fresh` what may be
+    learned."""
+
+    asked: npt.NDArray[np.intp]
+    held: npt.NDArray[np.intp]
+    fresh: npt.NDArray[np.intp]
+
+
+def _folds(data: Dataset) -> Iterator[_Fold]:
     known, test = data.rows("train", "validation"), data.rows("test")
-    fold = _folds([data.stamps[row].meaning for row in known])
-    figures = np.zeros((len(recipes), 2, len(known)))
-    for number in range(FOLDS):
-        asked = known[fold == number]
+    number = fold_numbers([data.stamps[row].meaning for row in known])
+    for fold in range(FOLDS):
+        asked = known[number == fold]
         held = np.concatenate([asked, test])
-        own = data.catalogue_pairs(data.fresh_stamps(known[fold != number], held))
-        for place, recipe in enumerate(recipes):
-            figures[place][:, fold == number] = _held_out(data, recipe, own, held, asked)
-    return [Score(*(float(value) for value in figures[place].mean(axis=1))) for place in range(len(recipes))]
+        yield _Fold(asked, held, data.fresh_stamps(known[number != fold], held))
 
 
-def _held_out(
-    data: Dataset,
-    recipe: Recipe,
-    own: Pairs,
-    held: npt.NDArray[np.intp],
-    asked: npt.NDArray[np.intp],
+def fold_numbers(meanings: Sequence[str]) -> npt.NDArray[np.intp]:
+    """A fold for each meaning, balanced and the same on every machine."""
+    order = np.random.default_rng(0).permutation(len(set(meanings)))
+    fold = {meaning: int(place) % FOLDS for meaning, place in zip(sorted(set(meanings)), order, strict=True)}
+    return np.array([fold[meaning] for meaning in meanings])
+
+
+def _fit(data: Dataset, recipe: Recipe, fold: _Fold) -> tuple[TextHead, ImageHead]:
+    own, others = data.catalogue_pairs(fold.fresh), data.drawing_pairs(fold.held, recipe.drawings)
+    pairs = concatenate([own, others]) if recipe.drawings else own
+    known = np.setdiff1d(np.arange(len(data.stamps)), fold.held)
+    table = data.glosses if recipe.glosses else data.lemmas
+    # the visual block is the same constant for every picture, so these figures do not depend on it
+    options = replace(recipe.options, visual=0.0)
+    text, image = fit_heads(pairs, table, data.text[known].mean(axis=0), own.logits, options)
+    if recipe.schedule:
+        views = data.pictures.features[fold.fresh], data.pictures.logits[fold.fresh]
+        fit_learned(text, image, own, others, views, None, recipe.schedule)
+    return text, image
+
+
+def _figures(
+    data: Dataset, text: TextHead, image: ImageHead, asked: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.float64]:
     """[2, asked]: text to image, image to text."""
-    pairs = concatenate([own, data.drawing_pairs(held, recipe.drawings)]) if recipe.drawings else own
-    known = np.setdiff1d(np.arange(len(data.stamps)), held)
-    table = data.glosses if recipe.glosses else data.lemmas
-    text, image = fit_heads(pairs, table, data.text[known].mean(axis=0), own.logits, recipe.options)
-    # the visual block is the same constant for every picture, so these figures do not depend on it
-    weigh_blocks(text, image, replace(recipe.options, visual=0.0))
     pictures = embed_images(image, data.pictures.features[:, 0], data.pictures.logits[:, 0])
     texts, indexed = embed_texts(text, data.text), embed_texts(text, data.indexed)
     meanings = [data.stamps[row].meaning for row in asked]
@@ -115,11 +162,8 @@ def _held_out(
     )
 
 
-def _folds(meanings: Sequence[str]) -> npt.NDArray[np.intp]:
-    """A fold for each meaning, balanced and the same on every machine."""
-    order = np.random.default_rng(0).permutation(len(set(meanings)))
-    fold = {meaning: int(place) % FOLDS for meaning, place in zip(sorted(set(meanings)), order, strict=True)}
-    return np.array([fold[meaning] for meaning in meanings])
+def _score(figures: Sequence[npt.NDArray[np.float64]]) -> Score:
+    return Score(*(float(value) for value in np.concatenate(figures, axis=1).mean(axis=1)))
 
 
 def _with(options: Options, name: str, value: float) -> Options:
