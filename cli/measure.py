@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import shutil
 import subprocess
 import sys
@@ -119,8 +120,9 @@ def speed(rounds: int, out: Path) -> int:
 
 def models(file: str) -> dict[str, Path]:
     """Model files by modality, of those encoders that were built in two precisions: others have one row."""
+    named = json.loads((REPOSITORY / "embedding.json").read_text(encoding="utf-8"))["models"]
     found = {
-        modality: REPOSITORY / f"encode_{modality}" / "1" / file
+        modality: REPOSITORY / f"encode_{modality}" / named[f"encode_{modality}"]["version"] / file
         for modality in ("text", "image", "audio", "video")
     }
     return {
