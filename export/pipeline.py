@@ -35,7 +35,7 @@ from export.settings import Settings
 __all__ = ["STEPS", "Exporter"]
 
 STEPS = ("fetch", "load", "onnx", "parity", "int8", "gate", "install")
-SEED, BATCH, PARITY_INPUTS = 0, 8, 6
+SEED, BATCH, PARITY_INPUTS = 0, 8, 4
 _ENCODERS = ("adapters", "efficientnet", "encoders", "fetch", "graphs", "moonshine")
 _MEASURING = ("gate", "measure", "samples", "sessions")
 _HEADS: dict[str, tuple[str, ...]] = {

@@ -18,6 +18,8 @@ from export.settings import Settings
 
 __all__ = ["run"]
 
+RUNNING = "[cyan]..."
+
 
 def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, manifest: Path | None) -> None:
     """Do the steps for the graphs, step by step, and print how long each took.
@@ -41,6 +43,8 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
 
         def show(model: str, step: str, text: str) -> None:
             cells[model, step] = text
+            if not live.console.is_terminal and text != RUNNING:
+                live.console.print(f"{step:8} {model:14} {text}")
             live.update(
                 _table(profile, chosen, steps, cells, notes, time.perf_counter() - started), refresh=True
             )
@@ -48,7 +52,7 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
         for step in steps:
             installed = {}
             for model in chosen:
-                show(model, step, "[cyan]...")
+                show(model, step, RUNNING)
                 begun = time.perf_counter()
                 try:
                     if step == "install":
@@ -69,7 +73,9 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
                     notes.append(f"embedding version {write_embedding(profile, settings, installed, files)}")
                 else:
                     notes.append("embedding.json unchanged: it names a whole set, and --model chose a part")
-                show(chosen[-1], step, cells[chosen[-1], step])
+                live.update(
+                    _table(profile, chosen, steps, cells, notes, time.perf_counter() - started), refresh=True
+                )
 
 
 def _table(

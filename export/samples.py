@@ -98,7 +98,7 @@ class Samples:
         """Inputs that the catalogue has none of: a text of several windows, a video without sound."""
         if graph == "encode_text":
             words = " ".join(item.get("description") or item["title"] for item in self._items)
-            return [Sample("", "", self.text(words[:3000])), Sample("", "", self.text(words[:6000]))]
+            return [Sample("", "", self.text(words[:3000]))]
         if graph == "encode_video":
             feed = self.take(graph, "validation", 4)[0].feed
             silent = {name: np.zeros_like(feed[name]) for name in ("samples", "mask")}
@@ -112,13 +112,12 @@ class Samples:
             if graph == "encode_text":
                 yield Sample(_meaning(item), split, self.text(item.get("description") or item["title"]))
                 continue
-            for entry in item.get("media", ()):
-                if "path" not in entry:
-                    continue
+            for entry in _files(item, graph):
                 feed = self._decode(graph, self._manifest.parent / entry["path"])
                 if feed is not None:
                     yield Sample(_meaning(item), split, feed)
-                    break
+                    if graph != "encode_audio":
+                        break
 
     def text(self, text: str) -> Feed:
         """Token row of a text, padded to its bucket: INT64 [1, L] twice."""
@@ -148,6 +147,14 @@ class Samples:
             return {"frames": frames[None], "samples": samples[None], "mask": mask[None]}
         except (MediaError, OSError):
             return None
+
+
+def _files(item: Mapping[str, Any], graph: str) -> list[Mapping[str, Any]]:
+    """Media files of an item; for sounds also its English spoken description, which texts can find."""
+    files = [entry for entry in item.get("media", ()) if "path" in entry]
+    if graph == "encode_audio":
+        files += [entry for entry in item.get("queries", ()) if entry.get("language") == "en"]
+    return files
 
 
 def _meaning(item: Mapping[str, Any]) -> str:
