@@ -42,7 +42,7 @@ $(VENV)/.stamp-run: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.stamp-test: $(VENV)/.stamp-run
 	@$(BIN)/python scripts/pip_progress.py "test environment" 120 $(SENSORIUM_HOME)/run/pip-test.log \
-	    $(BIN)/pip install --disable-pip-version-check -e '.[export,evaluation,milvus-server,test]' -c constraints.txt
+	    $(BIN)/pip install --disable-pip-version-check -e '.[training,milvus-server,test]' -c constraints.txt
 	@touch $@
 
 triton: env ## the Triton server and the environment of its Python steps

@@ -26,7 +26,7 @@ _REQUIREMENTS = Path(__file__).parent / "requirements.txt"
 _BACKENDS = Path(__file__).parent / "backends"
 _STAMP = ".sensorium-stamp"
 _PATH_FILE = "sensorium.pth"
-_SMOKE_TEST = "import av, magika, media, numpy, onnxruntime, PIL, resvg_py, soundfile, soxr, tokenizers"
+_SMOKE_TEST = "import av, magika, media, numpy, onnxruntime, PIL, resvg_py, tokenizers"
 
 
 def install(settings: Settings) -> bool:
