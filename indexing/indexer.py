@@ -55,16 +55,14 @@ class Indexer:
     # ---- putting in ----
 
     async def upsert(self, draft: ItemDraft) -> UpsertOutcome:
-        """Stores one item, in place of an earlier one of its id. What is wrong with the item itself is an
-        outcome.
+        """Stores one item, in place of an earlier one of its id. A fault of the item itself is an outcome.
 
         An item of the same content and embedding version is left alone; a change of price, availability,
         category or tags alone embeds nothing. Safe to cancel.
 
         Raises:
             DependencyError: Triton, Milvus or the item store failed. The item is as it was before, or a
-            mixture
-                that ``Maintenance`` or the next upsert of it puts right.
+                mixture that ``Maintenance`` or the next upsert of it puts right.
         """
         async with self._locks.hold([draft.id]):
             try:
@@ -78,8 +76,7 @@ class Indexer:
         Takes no more from ``items`` than it works on. Items of one id are stored in the order given.
 
         Raises:
-            DependencyError: as ``upsert``, in the place of the item concerned; later items may be stored or
-            not.
+            DependencyError: as ``upsert``, in the place of the item concerned; later items may be stored.
         """
         outcomes = ordered(
             items,
@@ -95,8 +92,7 @@ class Indexer:
             await outcomes.aclose()
 
     async def restore(self, item_id: str) -> None:
-        """Indexes a stored item anew from its stored media; removes the rows of one that was never stored
-        whole.
+        """Indexes a stored item anew from its media; removes the rows of one that was never stored whole.
 
         Raises:
             DependencyError: as ``upsert``.

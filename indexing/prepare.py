@@ -18,8 +18,7 @@ TEXT_INDEX = -1
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One embedding's worth of content: a text, or an encoded file from ``start_s`` to ``end_s`` of its
-    media."""
+    """What one embedding is made of: a text, or an encoded file, ``start_s`` to ``end_s`` of its media."""
 
     modality: Modality
     media_index: int

@@ -1,7 +1,4 @@
-"""Stage admit:
-
-refuse what cannot be answered, before it costs anything, and bound what is answered at once.
-"""
+"""Stage admit: refuse what cannot be answered before it costs anything; bound what is answered at once."""
 
 from __future__ import annotations
 

@@ -24,8 +24,7 @@ _ENTRY_OVERHEAD_BYTES = 512
 
 
 def cache_key(modality: Modality, digest: bytes, embedding_version: str) -> bytes:
-    """Stands for the content of SHA-256 ``digest`` (32 bytes), read as ``modality``, embedded by this
-    version.
+    """Stands for the content of SHA-256 ``digest`` (32 bytes), read as ``modality``, in this version.
 
     The digest has a fixed length and a modality holds no NUL, so no two different triples give one key.
     """

@@ -1,10 +1,9 @@
 """Similarities of different kinds made comparable: the logistic of ``model_repository/embedding.json``.
 
-A cosine of 0.3 is much between a text and a picture and nothing between two texts. For each pair (query
-modality ->
-item modality) the embedding set carries the scale and bias of a logistic fitted on validation data (Platt,
-1999): p = 1 / (1 + exp(-(scale * similarity + bias))). Native spaces have pairs of their own
-("audio->audio/native").
+A cosine of 0.3 is much between a text and a picture and nothing between two texts. For each pair
+(query modality -> item modality) the embedding set carries the scale and bias of a logistic fitted on
+validation data (Platt, 1999): p = 1 / (1 + exp(-(scale * similarity + bias))). Native spaces have pairs of
+their own ("audio->audio/native").
 """
 
 from __future__ import annotations

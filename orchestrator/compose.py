@@ -50,10 +50,7 @@ class QueryVector:
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """What to search with:
-
-    ``vectors`` of every part, negative ones included, and ``recall`` [1024] if composed.
-    """
+    """What to search with: ``vectors`` of every part, also negative ones; ``recall`` [1024] if composed."""
 
     vectors: tuple[QueryVector, ...]
     weights: dict[int, float]

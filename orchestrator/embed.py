@@ -92,8 +92,7 @@ class Embedder:
     async def embed(
         self, part: ClassifiedPart, trace: Trace, budget_s: float, stage: str = "embed"
     ) -> tuple[Embedding, bool]:
-        """The embedding of ``part``, and whether it came from the cache. ``stage`` is what its time counts
-        for.
+        """The embedding of ``part``, and whether it came from the cache; its time counts for ``stage``.
 
         Raises:
             PartError: a decoder refused the content.

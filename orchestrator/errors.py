@@ -93,9 +93,7 @@ class ItemError(RequestError):
 
 
 class PartError(RequestError):
-    """The content of one part was refused by ``media``; ``code`` is the media error's own
-    ("media.too_large").
-    """
+    """The content of one part was refused by ``media``, whose ``code`` it keeps ("media.too_large")."""
 
     code = "media.invalid"
 

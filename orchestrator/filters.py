@@ -1,11 +1,10 @@
 """The structured ``Filter`` of the API -> a boolean expression of Milvus.
 
-Values reach the expression only as numbers written by ``repr`` or as quoted strings in which everything but
-plain letters, digits and a few signs is escaped, so no value can end its own quotes. Bounds on depth, clauses
+Values reach the expression only as numbers written by ``repr`` or as JSON strings, in which quotes,
+backslashes and control characters are escaped, so no value can end its own quotes. Bounds on depth, clauses
 and values keep an expression parseable in bounded time.
 
-An empty list is an error rather than "all" or "nothing": both readings are common and either surprises
-someone.
+An empty list is an error rather than "all" or "nothing": both readings are common, either is a surprise.
 """
 
 from __future__ import annotations

@@ -3,14 +3,13 @@
 Three steps, each on probabilities (docs/adr/0005-mixed-queries.md says why these):
 
 1. Within a part, spaces of the same pair of modalities look at the same row twice, so the better one counts.
-2. Within a part, modalities of an item are separate evidence: noisy-or, 1 - prod(1 - trust * p) (Pearl,
-1988).
-   More evidence never hurts, and an item found in one modality only is not punished for having no other.
+2. Within a part, modalities of an item are separate evidence: noisy-or, 1 - prod(1 - trust * p)
+   (Pearl, 1988). More evidence never hurts, and an item found in one modality only is not punished for
+   having no other.
 3. Across parts: positive ones are joined by the weighted geometric mean, a soft "and" (the logarithmic
-opinion pool;
-   Genest and Zidek, 1986), whose order does not change when one pair of modalities is calibrated too high or
-   too low by a factor. Negative ones multiply by (1 - p) to the power of their weight relative to the mean
-   positive one. Scaling all weights changes nothing.
+   opinion pool; Genest and Zidek, 1986), whose order does not change when one pair of modalities is
+   calibrated too high or too low by a factor. Negative ones multiply by (1 - p) to the power of their weight
+   relative to the mean positive one. Scaling all weights changes nothing.
 """
 
 from __future__ import annotations

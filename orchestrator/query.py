@@ -49,8 +49,7 @@ class SearchQuery:
 class Signal:
     """One reason why an item was found: part ``part`` of the query against one of its rows.
 
-    ``similarity`` is raw, ``score`` calibrated to 0..1, ``weight`` what it counted for in the fusion
-    (signed).
+    ``similarity`` is raw, ``score`` calibrated to 0..1, ``weight`` (signed) what it counts for in fusion.
     """
 
     part: int

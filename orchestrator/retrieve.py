@@ -30,8 +30,7 @@ __all__ = ["Retriever"]
 _NATIVE: dict[Literal["audio", "video"], Modality] = {"audio": Modality.AUDIO, "video": Modality.VIDEO}
 
 _ROWS_PER_CANDIDATE = 4
-"""How many rows of one modality the second pass allows a candidate; long media have more, short ones fewer.
-"""
+"""Rows of one modality that the second pass allows a candidate; long media have more, short ones fewer."""
 
 _FIRST_PASS_SHARE = 0.6
 """Of the stage's budget, when a second pass follows."""
@@ -172,10 +171,7 @@ class Retriever:
         found: Iterable[tuple[_Search, list[list[RowHit]]]],
         query: Composition,
     ) -> list[str]:
-        """Items for the second pass:
-
-        by turns the best for the parts and the nearest to the composed vector.
-        """
+        """Items for the second pass, by turns: the best for the parts, the nearest to the composed vector."""
         positive = {part: weight for part, weight in query.weights.items() if weight > 0}
         by_parts = [candidate.item_id for candidate in fuse(signals, positive)]
         composed = [

@@ -115,9 +115,7 @@ class RetrieveSettings(_Group):
     max_mixed_candidates: Annotated[int, Ge(1), Le(500)] = 100
     """How many items found for a query of several parts are measured against every part."""
     max_query_segments: Count = 32
-    """A long query sound or video is cut into at most so many segments; what lies behind them is not
-    searched.
-    """
+    """A long query sound or video is cut into at most so many; what lies behind them is not searched."""
 
 
 class TranscribeSettings(_Group):

@@ -191,8 +191,7 @@ class UpsertOutcome:
 
 
 class Encoder(Protocol):
-    """Content to vectors and speech to text (Triton). Every call ends within ``deadline_s`` seconds or
-    raises.
+    """Content to vectors and speech to text (Triton). Every call ends within ``deadline_s`` or raises.
 
     Raises ``errors.PartError`` for content that a decoder refused, ``errors.DependencyError`` otherwise.
     """
@@ -227,9 +226,7 @@ class VectorStore(Protocol):
         embedding_version: str,
         deadline_s: float,
     ) -> list[list[RowHit]]:
-        """For each of ``vectors`` [n, dim] its ``limit`` best rows of ``modality`` that satisfy
-        ``expression``.
-        """
+        """For each of ``vectors`` [n, dim] its ``limit`` best rows of ``modality`` under ``expression``."""
         ...
 
     async def vectors(

@@ -32,9 +32,7 @@ def canary_bytes(input_name: str) -> bytes:
 
 
 def check_outputs(outputs: Mapping[str, npt.NDArray[np.generic]]) -> str:
-    """What is wrong with a canary's answer, or an empty string: numbers are finite, embeddings have unit
-    norm.
-    """
+    """What is wrong with a canary's answer, or "": numbers are finite, embeddings have unit norm."""
     for name, array in outputs.items():
         if not np.issubdtype(array.dtype, np.floating):
             continue

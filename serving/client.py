@@ -1,6 +1,4 @@
-"""What the supervisor asks of Triton, over gRPC: readiness, model control, canaries. Every call has a
-deadline.
-"""
+"""What the supervisor asks of Triton, over gRPC, with a deadline: readiness, model control, canaries."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Finds and removes processes and shared memory of a server, its own or one whose supervisor was killed.
 
 Everything of one SENSORIUM_HOME carries one mark: the prefix of its shared memory regions, which also stands
-in the command lines of the server and of its Python stubs. Process ids are never trusted: they are used
-again.
+in the command lines of the server and of its Python stubs. Process ids are not trusted: they are reused.
 """
 
 from __future__ import annotations
@@ -38,9 +37,7 @@ def server_processes(mark: str) -> list[psutil.Process]:
 
 
 def remove_shared_memory(mark: str, keep: frozenset[str] = frozenset()) -> int:
-    """Unlink regions that carry the mark and are not in `keep`; the count. Mapped memory stays until
-    unmapped.
-    """
+    """Unlink regions that carry the mark and are not in `keep`; the count. What is mapped stays mapped."""
     removed = 0
     for region in _SHARED_MEMORY.glob(f"{mark}*"):
         if region.name not in keep:

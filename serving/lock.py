@@ -1,6 +1,4 @@
-"""One supervisor for each SENSORIUM_HOME: an advisory lock that the kernel frees with its holder, however it
-ends.
-"""
+"""One supervisor for each SENSORIUM_HOME: an advisory lock, which the kernel frees when its holder ends."""
 
 from __future__ import annotations
 

@@ -24,11 +24,9 @@ def _shared(name: str) -> AliasChoices:
 
 
 class Settings(BaseSettings):
-    """Frozen. Every variable is SENSORIUM_SERVING_<FIELD>, but for SENSORIUM_HOME and
-    SENSORIUM_MODEL_REPOSITORY.
+    """Frozen. Variables are SENSORIUM_SERVING_<FIELD>, but for SENSORIUM_HOME and SENSORIUM_MODEL_REPOSITORY.
 
-    Raises pydantic.ValidationError for a value outside its range and for an unknown SENSORIUM_SERVING_
-    variable.
+    Raises pydantic.ValidationError for a value outside its range and an unknown SENSORIUM_SERVING_ variable.
     """
 
     model_config = SettingsConfigDict(

@@ -35,8 +35,7 @@ T = TypeVar("T")
 
 
 class ItemStore:
-    """The store below ``directory`` (``data`` in the home). ``start``, use and ``close`` it on one event
-    loop."""
+    """The store below ``directory`` (``data`` in the home); on one event loop from ``start`` to ``close``."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

@@ -1,6 +1,4 @@
-"""Routes. Each reads its request, asks the ``Service``, and writes the answer; docs/architecture.md lists
-them.
-"""
+"""Routes, as docs/architecture.md lists them. Each reads its request, asks the ``Service`` and answers."""
 
 from __future__ import annotations
 
