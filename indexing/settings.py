@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Le
+from pydantic import model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 __all__ = ["IndexingSettings"]
+
+_PREFIX = "SENSORIUM_INDEXING__"
 
 Count = Annotated[int, Ge(1)]
 Seconds = Annotated[float, Gt(0), Le(3600)]
 
 
 class IndexingSettings(BaseSettings):
-    """How much is under way at once, and how long is waited."""
+    """How much is under way at once, and how long is waited.
 
-    model_config = SettingsConfigDict(env_prefix="SENSORIUM_INDEXING__", frozen=True, extra="forbid")
+    Raises pydantic.ValidationError for a value outside its range and for an unknown variable of the prefix.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
 
     items_in_flight: Count = 24
     """Items of one stream that are worked on at once."""
@@ -33,3 +40,11 @@ class IndexingSettings(BaseSettings):
     max_media: Count = 32
     compact_every_s: Seconds = 60.0
     """How often rows marked deleted are looked for and removed."""
+
+    @model_validator(mode="after")
+    def _known(self) -> IndexingSettings:
+        known = {f"{_PREFIX}{name.upper()}" for name in type(self).model_fields}
+        unknown = sorted({name for name in map(str.upper, os.environ) if name.startswith(_PREFIX)} - known)
+        if unknown:
+            raise ValueError(f"unknown settings: {', '.join(unknown)}")
+        return self
