@@ -57,6 +57,7 @@ class Client:
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.service_config", FAIL_FAST),
+                ("grpc.enable_http_proxy", 0),
             ],
         )
         self._stub = rpc.SensoriumStub(self._channel)  # type: ignore[no-untyped-call]

@@ -32,7 +32,8 @@ class Client:
     """One connection to one server; close it when the server is replaced."""
 
     def __init__(self, url: str) -> None:
-        self._client = InferenceServerClient(url)
+        # On loopback: a proxy that the environment names for pip cannot reach it.
+        self._client = InferenceServerClient(url, channel_args=[("grpc.enable_http_proxy", 0)])
 
     async def __aenter__(self) -> Self:
         return self

@@ -76,6 +76,7 @@ class Connection:
                         # Pings without calls make a gRPC server with default settings hang up.
                         "grpc.keepalive_time_ms": 2**31 - 1,
                         "grpc.max_reconnect_backoff_ms": 1000,
+                        "grpc.enable_http_proxy": 0,
                     },
                 )
             await self._prepare()
