@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -67,7 +68,9 @@ class Pipeline:
         self._items = items
         self._executor = ThreadPoolExecutor(_THREADS, "media")
         self._classifier = Classifier(limits, self._executor)
-        cutter = Cutter(limits, self._executor)
+        # A thread cannot be cancelled: what it cuts for a query that has given up must soon end by itself.
+        cut_s = min(limits.segment_deadline_s, settings.budget.embed_s)
+        cutter = Cutter(replace(limits, segment_deadline_s=cut_s), self._executor)
         self._embedder = Embedder(
             encoder,
             self.cache,
@@ -94,7 +97,8 @@ class Pipeline:
             DeadlineError: the time is over.
             DependencyError: Triton or Milvus failed in a way that leaves nothing to answer with.
         """
-        deadline = Deadline(min(timeout_s or self._budget.request_s, self._budget.request_s))
+        longest_s = self._budget.request_s
+        deadline = Deadline(longest_s if timeout_s is None else min(timeout_s, longest_s))
         try:
             async with asyncio.timeout_at(deadline.at_s):
                 return await self._search(query, trace, deadline)
