@@ -51,6 +51,7 @@ async def read_search(request: Request) -> pb.SearchRequest:
             file = form.get(name) if isinstance(name, str) else None
             if not isinstance(file, UploadFile):
                 raise RequestError("a part names a file that is not in the request", part=index)
+            await file.seek(0)  # another part may have named it too
             message.parts[index].data = await file.read()
         return message
 

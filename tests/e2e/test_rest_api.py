@@ -74,6 +74,14 @@ async def test_search_by_form(rest: Rest) -> None:
     assert response.json()["hits"][0]["item"]["id"] == "car"
 
 
+async def test_parts_of_a_form_may_share_a_file(rest: Rest) -> None:
+    request = {"parts": [{"file": "part0"}, {"file": "part0", "weight": 2}]}
+    files = {"request": (None, json.dumps(request)), "part0": ("a", picture())}
+    response = await rest[1].post("/v1/search", files=files)
+    assert response.status_code == 200, response.text
+    assert [part["modality"] for part in response.json()["parts"]] == ["IMAGE", "IMAGE"]
+
+
 @pytest.mark.parametrize(
     ("request_", "says"),
     [
