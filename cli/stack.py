@@ -10,6 +10,7 @@ Error tree:
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -67,6 +68,8 @@ class Stack:
         run_dir = self.settings.home / "run"
         started: list[str] = []
         with processes.exclusive(run_dir):
+            if "orchestrator" in self.names and processes.read_record("orchestrator", run_dir) is None:
+                self._require_ports()
             try:
                 for name in reversed(self.names):
                     if processes.read_record(name, run_dir) is None:
@@ -92,6 +95,20 @@ class Stack:
 
     def _environ(self) -> dict[str, str]:
         return {**self.environ, "SENSORIUM_HOME": str(self.settings.home.absolute())}
+
+    def _require_ports(self) -> None:
+        """Raises StackError when a port is taken: what answers there would be taken for this system."""
+        host = self.settings.api.host
+        for port in (self.settings.api.grpc_port, self.settings.api.http_port):
+            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((host, port))
+                except OSError as error:
+                    raise StackError(
+                        f"port {port} of {host} cannot be used ({error.strerror}): stop what listens "
+                        "there, or set SENSORIUM_API__GRPC_PORT and SENSORIUM_API__HTTP_PORT"
+                    ) from error
 
     def _wait(self, waiting: Callable[[str, float], None]) -> None:
         run_dir = self.settings.home / "run"
