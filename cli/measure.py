@@ -102,8 +102,8 @@ def speed(rounds: int, out: Path) -> int:
             payloads=choose(manifest),
             texts=[item.description for item in read_manifest(manifest) if item.description][:TEXTS],
             encoders=[
-                Encoders("fp32", fp32.settings.triton.url, models("model.fp32.onnx")),
-                Encoders("int8", lite.settings.triton.url, models("model.onnx")),
+                Encoders("fp32", fp32.settings.triton.url, models("fp32")),
+                Encoders("int8", lite.settings.triton.url, models("int8")),
             ],
             systems={"lite": lite.target, "standalone": standalone.target},
             processes={
@@ -118,18 +118,17 @@ def speed(rounds: int, out: Path) -> int:
     return 0
 
 
-def models(file: str) -> dict[str, Path]:
-    """Model files by modality, of those encoders that were built in two precisions: others have one row."""
-    named = json.loads((REPOSITORY / "embedding.json").read_text(encoding="utf-8"))["models"]
-    found = {
-        modality: REPOSITORY / f"encode_{modality}" / named[f"encode_{modality}"]["version"] / file
-        for modality in ("text", "image", "audio", "video")
-    }
-    return {
-        modality: path
-        for modality, path in found.items()
-        if path.is_file() and (path.parent / "model.fp32.onnx").is_file()
-    }
+def models(precision: str) -> dict[str, Path]:
+    """Model files by modality: FP32 of every encoder, INT8 of those that are served so."""
+    released = json.loads((REPOSITORY / "embedding.json").read_text())["models"]
+    found = {}
+    for name, model in released.items():
+        folder = REPOSITORY / name / model["version"]
+        if precision == model["precision"]:
+            found[name.removeprefix("encode_")] = folder / "model.onnx"
+        elif precision == "fp32":
+            found[name.removeprefix("encode_")] = folder / "model.fp32.onnx"
+    return found
 
 
 def fp32_repository(folder: Path) -> Path:
