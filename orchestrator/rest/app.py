@@ -16,7 +16,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from orchestrator.errors import RequestError, SensoriumError
+from orchestrator.errors import InternalError, RequestError, SensoriumError
 from orchestrator.metrics import CONTENT_TYPE
 from orchestrator.rest.answers import error_response, message_response, plain_error
 from orchestrator.rest.bodies import read_item, read_search
@@ -118,6 +118,10 @@ def build_app(service: Service, files: Files, settings: ApiSettings) -> ASGIApp:
     async def untyped(_: Request, error: HTTPException) -> Response:
         # Starlette's own: no such path, no such method, a form that cannot be parsed.
         return plain_error(f"http.{error.status_code}", str(error.detail), error.status_code)
+
+    @app.exception_handler(Exception)
+    async def defect(_: Request, error: Exception) -> Response:
+        return error_response(InternalError("an internal error"))  # uvicorn logs it
 
     return Guard(app, allowed_hosts=settings.allowed_hosts, max_body_bytes=settings.max_request_bytes)
 
