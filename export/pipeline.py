@@ -221,7 +221,7 @@ class Exporter:
             # with nothing found by FP32 there is no loss to measure, and NaN fails the gate
             "ndcg": {"fp32": full, "int8": small, "loss": (full - small) / full if full else float("nan")},
             "speed": {
-                str(size): speed_up(before, after, stack([typical] * size), gate.seconds)
+                str(size): speed_up(before, after, stack([typical] * size), gate.seconds, gate.speed_up_min)
                 for size in (1, BATCH)
             },
             "machine": machine(),
