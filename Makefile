@@ -36,12 +36,12 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "needs venv: apt-get install python3.11-venv"; exit 1; }
 
 $(VENV)/.stamp-run: pyproject.toml constraints.txt | $(BIN)/python
-	@$(BIN)/python scripts/pip_progress.py "python environment" 95 $(SENSORIUM_HOME)/run/pip-run.log \
+	@$(BIN)/python scripts/pip_progress.py "python environment" 95 "$(SENSORIUM_HOME)/run/pip-run.log" \
 	    $(BIN)/pip install --disable-pip-version-check -e '.[export]' -c constraints.txt
 	@touch $@
 
 $(VENV)/.stamp-test: $(VENV)/.stamp-run
-	@$(BIN)/python scripts/pip_progress.py "test environment" 120 $(SENSORIUM_HOME)/run/pip-test.log \
+	@$(BIN)/python scripts/pip_progress.py "test environment" 120 "$(SENSORIUM_HOME)/run/pip-test.log" \
 	    $(BIN)/pip install --disable-pip-version-check -e '.[training,milvus-server,test]' -c constraints.txt
 	@touch $@
 
@@ -58,7 +58,7 @@ up: env ## start Triton, Milvus and the orchestrator in the background
 	@$(BIN)/sensorium up
 
 down: ## stop what `up` started
-	@$(BIN)/sensorium down
+	@test ! -x $(BIN)/sensorium || $(BIN)/sensorium down
 
 train: env-test catalogue ## learn the adapters and calibration again (training/checkpoints/)
 	@$(BIN)/python -m training --profile lite
@@ -73,6 +73,7 @@ proto: env-test ## generate sensorium/v1 from proto/
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. proto/sensorium/v1/sensorium.proto
 
 clean: down ## remove environments, builds and all state
-	rm -rf $(VENV) .venv-triton $(SENSORIUM_HOME) reports build *.egg-info
+	rm -rf $(VENV) .venv-triton reports build *.egg-info
+	@test ! -d "$(SENSORIUM_HOME)/run" || rm -rf "$(SENSORIUM_HOME)"
 	find model_repository -path '*/[0-9]*/*' \( -name '*.onnx' -o -name '*.ort' -o -name 'manifest.json' -o -name 'tokenizer.*' \) -delete
 	rm -f model_repository/embedding.json

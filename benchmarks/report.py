@@ -54,12 +54,20 @@ def write_report(result: Mapping[str, object], rows: Sequence[Row], out: Path) -
 
 
 def share_of_bound(row: Row, rows: Sequence[Row]) -> float | None:
-    """Of the bound with the same modality and precision: batch 1 for one request at a time, else batch 32."""
+    """Of the bound with the same modality and precision: its smallest batch for one request at a time, else
+    its largest.
+    """
     if row.what != "triton":
         return None
-    batch = 1 if row.concurrency == 1 else 32
-    key = ("in process", row.modality, row.precision, batch)
-    bounds = [one for one in rows if (one.what, one.modality, one.precision, one.concurrency) == key]
+    bounds = sorted(
+        (
+            one
+            for one in rows
+            if (one.what, one.modality, one.precision) == ("in process", row.modality, row.precision)
+        ),
+        key=lambda one: one.concurrency,
+        reverse=row.concurrency > 1,
+    )
     return row.per_second / bounds[0].per_second if bounds else None
 
 

@@ -38,9 +38,10 @@ def run(check: bool) -> int:
     items = list(read_catalogue(demo_manifest(settings.home)))
     # SIGTERM ends a long step as Ctrl-C does: by KeyboardInterrupt, through the `finally` below.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    started: list[str] = []
     try:
         with console.status("starting Triton, Milvus and the orchestrator") as line:
-            stack.up(lambda what, elapsed_s: line.update(f"waiting for {what} ({elapsed_s:.0f} s)"))
+            started = stack.up(lambda what, elapsed_s: line.update(f"waiting for {what} ({elapsed_s:.0f} s)"))
         with Client(stack.target) as client:
             summary = index_items(client, items, console)
             console.print(summary.line())
@@ -52,7 +53,8 @@ def run(check: bool) -> int:
             console.print(f"\n[bold]The search page is at {stack.page}/[/bold]   (Ctrl-C stops everything)")
             threading.Event().wait()
     finally:
-        stack.down()
+        if started:  # a system that ran before goes on
+            stack.down()
     return 1 if missed else 0
 
 

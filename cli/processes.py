@@ -65,12 +65,15 @@ def exclusive(run_dir: Path) -> Iterator[None]:
 
 
 def start(name: str, command: Sequence[str], run_dir: Path, environ: Mapping[str, str]) -> Record:
-    """Starts `command` (its first word a path) in a session of its own, output appended to `run/<name>.log`.
+    """Starts `command` (its first word a path) in a session of its own, its output in `run/<name>.log`;
+    what the one before it wrote is kept as `<name>.previous.log`.
 
     Raises ProcessError when it cannot be executed.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     log = run_dir / f"{name}.log"
+    if log.exists():
+        log.replace(run_dir / f"{name}.previous.log")
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     try:
         # Not Popen: its object would have to live as long as the process, which outlives this one.

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from cli import processes
-from cli.client import Client, NotRunningError
+from cli.client import Client, ClientError
 from orchestrator.settings import Settings
 from sensorium.v1 import sensorium_pb2 as pb
 from serving.state import Phase, read_state
@@ -53,21 +53,22 @@ class Stack:
     @property
     def target(self) -> str:
         """host:port of the gRPC API."""
-        return f"{self.settings.api.host}:{self.settings.api.grpc_port}"
+        return f"{bracketed(self.settings.api.host)}:{self.settings.api.grpc_port}"
 
     @property
     def page(self) -> str:
         """URL of the search page and of REST."""
-        return f"http://{self.settings.api.host}:{self.settings.api.http_port}"
+        return f"http://{bracketed(self.settings.api.host)}:{self.settings.api.http_port}"
 
-    def up(self, waiting: Callable[[str, float], None] = lambda _what, _elapsed_s: None) -> None:
+    def up(self, waiting: Callable[[str, float], None] = lambda _what, _elapsed_s: None) -> list[str]:
         """Starts what does not run and waits until all of it is ready; `waiting` is told what for.
 
-        Raises StackError; what this call started is stopped again then.
+        Gives the names of what it started. Raises StackError; what this call started is stopped again then.
         """
         run_dir = self.settings.home / "run"
         started: list[str] = []
         with processes.exclusive(run_dir):
+            self._require_one_triton()
             if "orchestrator" in self.names and processes.read_record("orchestrator", run_dir) is None:
                 self._require_ports()
             try:
@@ -77,6 +78,7 @@ class Stack:
                         processes.start(name, command, run_dir, self._environ())
                         started.append(name)
                 self._wait(waiting)
+                return started
             except BaseException:
                 for name in reversed(started):
                     processes.stop(name, run_dir, STOP_TIMEOUT_S)
@@ -95,6 +97,17 @@ class Stack:
 
     def _environ(self) -> dict[str, str]:
         return {**self.environ, "SENSORIUM_HOME": str(self.settings.home.absolute())}
+
+    def _require_one_triton(self) -> None:
+        """Raises StackError when the embedded Triton would listen where the orchestrator does not ask."""
+        if "triton" not in self.names:
+            return
+        port = self.environ.get("SENSORIUM_SERVING_GRPC_PORT", "8001")
+        if self.settings.triton.url not in (f"127.0.0.1:{port}", f"localhost:{port}"):
+            raise StackError(
+                f"Triton is asked at {self.settings.triton.url} but the embedded one listens on "
+                f"127.0.0.1:{port}: set SENSORIUM_TRITON__URL and SENSORIUM_SERVING_GRPC_PORT to agree"
+            )
 
     def _require_ports(self) -> None:
         """Raises StackError when a port is taken: what answers there would be taken for this system."""
@@ -131,8 +144,13 @@ class Stack:
         if "orchestrator" in self.names:
             try:
                 dependencies = self.status().dependencies
-            except NotRunningError:
+            except ClientError:  # not there yet, or too busy to answer in time
                 return "orchestrator"
             return ", ".join(sorted(name for name, state in dependencies.items() if state != "ready"))
         state = read_state(self.settings.home / "run")
         return "" if state and state.phase is Phase.READY else "triton"
+
+
+def bracketed(host: str) -> str:
+    """As an address with a port writes it."""
+    return f"[{host}]" if ":" in host else host

@@ -102,7 +102,7 @@ class Maintenance:
                     _log.info("indexing.compacted", rows=removed)
                 pause_s = _FIRST_PAUSE_S
                 await asyncio.sleep(self._compact_every_s)
-            except DependencyError as error:
+            except SensoriumError as error:
                 _log.warning("indexing.maintenance_failed", code=error.code, again_in_s=pause_s)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LAST_PAUSE_S)

@@ -32,12 +32,13 @@ class GrpcServer:
 
     def __init__(self, service: Service, settings: ApiSettings) -> None:
         self._server = grpc.aio.server(
+            maximum_concurrent_rpcs=settings.max_requests,
             options=[
                 ("grpc.max_receive_message_length", settings.max_request_bytes),
                 ("grpc.max_send_message_length", settings.max_request_bytes),
                 # Without it a second server on the port would silently share its calls.
                 ("grpc.so_reuseport", 0),
-            ]
+            ],
         )
         self._health = health.aio.HealthServicer()
         rpc.add_SensoriumServicer_to_server(_Servicer(service), self._server)  # type: ignore[no-untyped-call]
@@ -46,7 +47,8 @@ class GrpcServer:
             (_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
         )
         try:
-            self.port = self._server.add_insecure_port(f"{settings.host}:{settings.grpc_port}")
+            host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            self.port = self._server.add_insecure_port(f"{host}:{settings.grpc_port}")
         except RuntimeError as error:  # grpc's only way to say that the address cannot be bound
             raise ConfigurationError(
                 f"port {settings.grpc_port} of {settings.host} cannot be used"

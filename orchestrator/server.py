@@ -74,6 +74,7 @@ async def _serve(
             server_header=False,
             proxy_headers=False,
             ws="none",
+            limit_concurrency=settings.max_requests,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         )

@@ -60,6 +60,8 @@ class ApiSettings(_Group):
     allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
     """Host headers that REST accepts, without a port; anything else may be DNS rebinding."""
     max_request_bytes: Count = 64 * _MIB
+    max_requests: Count = 192
+    """Requests at once of each face, of all kinds: a body is in memory before admission can count it."""
     drain_s: Seconds = 10.0
     """How long requests under way may still take once a stop was asked for."""
 
