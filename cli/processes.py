@@ -42,12 +42,15 @@ class Record:
         """The live process, or None when it ended (or its id belongs to another by now)."""
         try:
             process = psutil.Process(self.pid)
-            alive = (
-                abs(process.create_time() - self.created) < 0.01 and process.status() != psutil.STATUS_ZOMBIE
-            )
+            if abs(process.create_time() - self.created) >= 0.01:
+                return None
+            if process.status() == psutil.STATUS_ZOMBIE:
+                with contextlib.suppress(ChildProcessError):  # a child of another command
+                    os.waitpid(self.pid, os.WNOHANG)
+                return None
         except psutil.NoSuchProcess:
             return None
-        return process if alive else None
+        return process
 
 
 @contextlib.contextmanager

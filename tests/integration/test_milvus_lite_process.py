@@ -45,7 +45,9 @@ def row(number: int) -> Row:
 def lite_process(data_dir: Path) -> psutil.Process:
     """The child of this process that has ``data_dir``."""
     (found,) = [
-        child for child in psutil.Process().children() if str(data_dir / "data" / "milvus") in child.cmdline()
+        child
+        for child in psutil.Process().children()
+        if child.status() != psutil.STATUS_ZOMBIE and str(data_dir / "data" / "milvus") in child.cmdline()
     ]
     return found
 

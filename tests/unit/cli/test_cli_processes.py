@@ -46,6 +46,17 @@ def test_a_process_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Pa
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 
+def test_a_killed_process_leaves_no_zombie(tmp_path: Path) -> None:
+    started = processes.start("killed", SLEEPER, tmp_path, {})
+    wait_for_line(started.log)
+    psutil.Process(started.pid).kill()
+    for _ in range(200):
+        if processes.read_record("killed", tmp_path) is None and not psutil.pid_exists(started.pid):
+            return
+        time.sleep(0.05)
+    raise AssertionError("it is still there")
+
+
 def test_a_reused_process_id_is_not_taken_for_ours(tmp_path: Path) -> None:
     other = subprocess.Popen(SLEEPER, stdout=subprocess.DEVNULL)
     try:

@@ -31,7 +31,7 @@ from media import (
 )
 from media.cutting import encode_flac
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 
 def _chunk(name: bytes, body: bytes) -> bytes:
