@@ -35,6 +35,12 @@ def markdown(report: dict[str, Any]) -> str:
             f"\nspeech reaches {share['ratio']:.0%} of its text ({low:.0%} to {high:.0%}), "
             f"target {share['target']:.0%}: {_verdict(share['ratio'], share['target'])}"
         )
+        if held_out := share["held_out"]:
+            lines.append(
+                f"\nof items outside the train split: {held_out['ratio']:.0%} "
+                f"({held_out['spoken_ndcg@10']:.3f} of {held_out['written_ndcg@10']:.3f}, "
+                f"{held_out['queries']} recordings)"
+            )
     degraded = sum(pair["degraded"] for pair in report["pairs"].values())
     if degraded:
         lines.append(f"\n{degraded} answers were degraded: a stage failed or ran out of time")

@@ -97,7 +97,7 @@ def test_report_says_what_was_reached_and_what_was_missed(tmp_path: Path) -> Non
         "embedding_version": "lite-1-0",
         "pairs": {"text->image": pair, "image->text": pair | {"ndcg@10": 0.1}},
         "targets": {"text->image": 0.31, "image->text": 0.23},
-        "speech_share": {"ratio": 0.6, "ratio_ci95": [0.5, 0.7], "target": 0.55},
+        "speech_share": {"ratio": 0.6, "ratio_ci95": [0.5, 0.7], "target": 0.55, "held_out": None},
     }
     table = markdown(report)
     assert "text->image: 0.500, target 0.31: reached" in table
