@@ -8,6 +8,7 @@ Error tree:
 
 from __future__ import annotations
 
+import re
 import shutil
 import statistics
 import struct
@@ -38,7 +39,7 @@ class Sample:
     p99_ms: float
 
 
-def run_load(target: str, method: str, message: Message, concurrency: int, seconds: float) -> Sample:
+def run_load(target: str, method: str, message: Message, concurrency: int, seconds: int) -> Sample:
     """Sends `message` to gRPC `method` ("/package.Service/Method") of `target` for `seconds`, `concurrency`
     requests in flight, after a warm-up of a fifth of it.
 
@@ -75,7 +76,7 @@ def run_load(target: str, method: str, message: Message, concurrency: int, secon
             raise LoadError(f"h2load failed: {done.stderr.strip()[-300:]}")
         rows = [line.split("\t") for line in log.read_text().splitlines()]
     check_answers(done.stdout, rows)
-    return summarise(concurrency, seconds, [int(row[2]) for row in rows])
+    return summarise(concurrency, rate(done.stdout), [int(row[2]) for row in rows])
 
 
 def check_answers(output: str, rows: Sequence[Sequence[str]]) -> None:
@@ -89,12 +90,20 @@ def check_answers(output: str, rows: Sequence[Sequence[str]]) -> None:
         raise LoadError(f"answers without a body ({traffic.strip()}): the server refused the request")
 
 
-def summarise(concurrency: int, seconds: float, micros: Sequence[int]) -> Sample:
+def rate(output: str) -> float:
+    """Requests per second of the measured stretch, without the warm-up."""
+    found = re.search(r"^finished in .*?, ([0-9.]+) req/s", output, flags=re.MULTILINE)
+    if found is None:
+        raise LoadError("h2load did not say how many requests per second it made")
+    return float(found[1])
+
+
+def summarise(concurrency: int, per_second: float, micros: Sequence[int]) -> Sample:
     cuts = statistics.quantiles(micros, n=100, method="inclusive") if len(micros) > 1 else [micros[0]] * 99
     return Sample(
         concurrency=concurrency,
         requests=len(micros),
-        per_second=len(micros) / seconds,
+        per_second=per_second,
         p50_ms=cuts[49] / 1000,
         p95_ms=cuts[94] / 1000,
         p99_ms=cuts[98] / 1000,

@@ -23,7 +23,7 @@ def search_request(modality: str, payload: bytes) -> pb.SearchRequest:
     return pb.SearchRequest(parts=[part], limit=10)
 
 
-def burst(target: str, modality: str, payload: bytes, concurrency: int, seconds: float) -> Sample:
+def burst(target: str, modality: str, payload: bytes, concurrency: int, seconds: int) -> Sample:
     """The same search again and again: the system must run without its embedding cache. Raises LoadError."""
     return run_load(target, SEARCH, search_request(modality, payload), concurrency, seconds)
 

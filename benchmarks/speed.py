@@ -37,7 +37,7 @@ BATCHES: Mapping[str, tuple[int, ...]] = {
 }
 BATCH_CHECK_CONCURRENCY = 32
 # Long enough for some tens of answers of the slowest at the highest concurrency.
-SECONDS: Mapping[str, float] = {"text": 3.0, "image": 4.0, "audio": 5.0, "video": 10.0}
+SECONDS: Mapping[str, int] = {"text": 3, "image": 4, "audio": 4, "video": 8}
 
 
 @dataclass(frozen=True, slots=True)

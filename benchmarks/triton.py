@@ -23,12 +23,12 @@ def infer_request(modality: str, payload: bytes) -> service_pb2.ModelInferReques
     return request
 
 
-def burst(url: str, modality: str, payload: bytes, concurrency: int, seconds: float) -> Sample:
+def burst(url: str, modality: str, payload: bytes, concurrency: int, seconds: int) -> Sample:
     """Load on `embed_<modality>`. Raises LoadError."""
     return run_load(url, INFER, infer_request(modality, payload), concurrency, seconds)
 
 
-def batch_formed(url: str, modality: str, payload: bytes, concurrency: int, seconds: float) -> float:
+def batch_formed(url: str, modality: str, payload: bytes, concurrency: int, seconds: int) -> float:
     """Mean batch of the encoder under load: inference_count / exec_count of `encode_<modality>`."""
     encoder = f"encode_{modality}"
     before = counts(url, encoder)

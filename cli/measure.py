@@ -94,6 +94,7 @@ def speed(rounds: int, out: Path) -> int:
         standalone = held.enter_context(
             indexed(work / "standalone", home, manifest, on_server, ("orchestrator",))
         )
+        plain_text = served_models()["int8"]["text"].with_name("model.fp32.onnx")
         plain = {"SENSORIUM_MODEL_REPOSITORY": str(fp32_repository(work / "fp32_repository"))}
         fp32 = held.enter_context(scratch_stack(work / "fp32", home, plain, ("triton",)))
         fp32.up()
@@ -102,8 +103,11 @@ def speed(rounds: int, out: Path) -> int:
             payloads=choose(manifest),
             texts=[item.description for item in read_manifest(manifest) if item.description][:TEXTS],
             encoders=[
-                Encoders("fp32", fp32.settings.triton.url, models("fp32")),
-                Encoders("int8", lite.settings.triton.url, models("int8")),
+                Encoders("fp32", fp32.settings.triton.url, {"text": plain_text}),
+                *(
+                    Encoders(precision, lite.settings.triton.url, models)
+                    for precision, models in served_models().items()
+                ),
             ],
             systems={"lite": lite.target, "standalone": standalone.target},
             processes={
@@ -118,16 +122,13 @@ def speed(rounds: int, out: Path) -> int:
     return 0
 
 
-def models(precision: str) -> dict[str, Path]:
-    """Model files by modality: FP32 of every encoder, INT8 of those that are served so."""
+def served_models() -> dict[str, dict[str, Path]]:
+    """Model files that are served: by precision, then by modality."""
     released = json.loads((REPOSITORY / "embedding.json").read_text())["models"]
-    found = {}
+    found: dict[str, dict[str, Path]] = {}
     for name, model in released.items():
-        folder = REPOSITORY / name / model["version"]
-        if precision == model["precision"]:
-            found[name.removeprefix("encode_")] = folder / "model.onnx"
-        elif precision == "fp32":
-            found[name.removeprefix("encode_")] = folder / "model.fp32.onnx"
+        path = REPOSITORY / name / model["version"] / "model.onnx"
+        found.setdefault(model["precision"], {})[name.removeprefix("encode_")] = path
     return found
 
 
