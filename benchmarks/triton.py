@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import grpc
 import numpy as np
-from tritonclient.grpc import InferenceServerClient, InferInput, service_pb2
+from tritonclient.grpc import InferenceServerClient, InferInput, service_pb2, service_pb2_grpc
 
 from benchmarks.load import Sample, run_load
 
@@ -11,6 +12,7 @@ __all__ = ["INFER", "batch_formed", "burst", "infer_request"]
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 CALL_TIMEOUT_S = 30.0
+DRAIN_TIMEOUT_S = 120.0
 
 
 def infer_request(modality: str, payload: bytes) -> service_pb2.ModelInferRequest:
@@ -24,8 +26,16 @@ def infer_request(modality: str, payload: bytes) -> service_pb2.ModelInferReques
 
 
 def burst(url: str, modality: str, payload: bytes, concurrency: int, seconds: int) -> Sample:
-    """Load on `embed_<modality>`. Raises LoadError."""
-    return run_load(url, INFER, infer_request(modality, payload), concurrency, seconds)
+    """Load on `embed_<modality>`, and then its queue run empty, so that the next burst finds a free machine.
+
+    Raises LoadError.
+    """
+    request = infer_request(modality, payload)
+    sample = run_load(url, INFER, request, concurrency, seconds)
+    with grpc.insecure_channel(url, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        stub.ModelInfer(request, timeout=DRAIN_TIMEOUT_S)
+    return sample
 
 
 def batch_formed(url: str, modality: str, payload: bytes, concurrency: int, seconds: int) -> float:

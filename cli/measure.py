@@ -94,7 +94,7 @@ def speed(rounds: int, out: Path) -> int:
         standalone = held.enter_context(
             indexed(work / "standalone", home, manifest, on_server, ("orchestrator",))
         )
-        plain_text = served_models()["int8"]["text"].with_name("model.fp32.onnx")
+        plain_text = fp32_text()
         plain = {"SENSORIUM_MODEL_REPOSITORY": str(fp32_repository(work / "fp32_repository"))}
         fp32 = held.enter_context(scratch_stack(work / "fp32", home, plain, ("triton",)))
         fp32.up()
@@ -130,6 +130,13 @@ def served_models() -> dict[str, dict[str, Path]]:
         path = REPOSITORY / name / model["version"] / "model.onnx"
         found.setdefault(model["precision"], {})[name.removeprefix("encode_")] = path
     return found
+
+
+def fp32_text() -> Path:
+    """The text encoder in FP32, whichever is served."""
+    served = next(models["text"] for models in served_models().values() if "text" in models)
+    plain = served.with_name("model.fp32.onnx")
+    return plain if plain.is_file() else served
 
 
 def fp32_repository(folder: Path) -> Path:
