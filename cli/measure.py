@@ -46,7 +46,8 @@ def indexed(
     names: tuple[str, ...] = tuple(COMMANDS),
 ) -> Iterator[Stack]:
     """A running system with the catalogue in it. What was indexed in `folder` before is used again."""
-    with scratch_stack(folder, home, extra, names) as stack:
+    # Two measurements in one folder would stop each other's processes.
+    with processes.exclusive(folder), scratch_stack(folder, home, extra, names) as stack:
         with console.status("starting a system to measure"):
             stack.up()
         with Client(stack.target) as client:

@@ -76,6 +76,17 @@ class Client:
         except (InferenceServerException, grpc.RpcError) as error:
             raise ControlError(f"cannot reload {model}: {_summary(error)}") from error
 
+    async def completed(self, model: str) -> int | None:
+        """How many requests the model has answered, well or badly; None when the server does not say."""
+        try:
+            answer = await self._client.get_inference_statistics(model, client_timeout=_READY_TIMEOUT_S)
+        except (InferenceServerException, grpc.RpcError):
+            return None
+        return sum(
+            int(one.inference_stats.success.count + one.inference_stats.fail.count)
+            for one in answer.model_stats
+        )
+
     async def canary(self, model: str, timeout_s: float) -> float:
         """Milliseconds that one canary took.
 

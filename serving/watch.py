@@ -41,6 +41,7 @@ class Watch:
         self._worked: set[str] = set()  # models that answered in this life
         self._timeouts: dict[str, int] = {}
         self._failures: dict[str, int] = {}
+        self._completed: dict[str, int | None] = {}  # answers that a model had given when its canary flew
 
     async def begin(self, timeout_s: float) -> None:
         """Mark models that did not load; fly the first canary of each of the others."""
@@ -88,14 +89,26 @@ class Watch:
         due = [name for name, when in self._due.items() if when <= time.monotonic()]
         if due:
             name = min(due, key=self._due.__getitem__)
-            flight = self._client.canary(name, self._settings.canary_timeout_s)
-            self._canary = (name, asyncio.create_task(flight))
+            self._canary = (name, asyncio.create_task(self._fly(name)))
+
+    async def _fly(self, name: str) -> float:
+        self._completed[name] = await self._client.completed(name)
+        return await self._client.canary(name, self._settings.canary_timeout_s)
+
+    async def _is_busy(self, name: str) -> bool:
+        """Whether the model answered others while its canary waited: a long queue is no reason to kill it."""
+        before, now = self._completed.get(name), await self._client.completed(name)
+        return before is not None and now is not None and now > before
 
     async def _judge(self, name: str, task: asyncio.Task[float]) -> None:
         try:
             self._passed(name, task.result())
         except CanaryTimeoutError as error:
             self._failed(name, error)
+            if await self._is_busy(name):
+                log.warning("model_busy", model=name)
+                self._due[name] = time.monotonic() + self._settings.canary_period_s
+                return
             self._timeouts[name] = self._timeouts.get(name, 0) + 1
             if self._timeouts[name] > self._settings.canary_timeouts_allowed and name in self._worked:
                 raise ServerError(f"{name}: {self._timeouts[name]} canaries in a row timed out") from error

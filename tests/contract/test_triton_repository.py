@@ -70,7 +70,8 @@ def test_config_agrees_with_the_table(name: str) -> None:
     kind, inputs, outputs = table()[name]
     config = config_of(name)
     assert kind == (config.platform or config.backend)
-    assert config.max_batch_size == 32
+    # A clip is eight pictures: 32 of them took 12 GB and ran at half the speed of one at a time.
+    assert config.max_batch_size == (4 if config.name.endswith("_video") else 32)
     for cell, entries in ((inputs, config.input), (outputs, config.output)):
         stated, actual = written(cell), tensors(entries)
         assert set(re.findall(r"`(\w+)`", cell)) == set(actual)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -124,6 +125,23 @@ def test_a_hung_stub_is_noticed(server: Triton) -> None:
     until(lambda: stub not in server.stub_pids("encode_text"), "the hung process is gone")
     with InferenceServerClient(server.grpc) as client:
         embed(client, "after the hang")
+
+
+def test_a_long_queue_is_not_taken_for_a_hang(tmp_path: Path, repository: Path) -> None:
+    """A canary that waits behind hundreds of others times out, but the model answers them meanwhile."""
+    settings = {"canary_period_s": "0.5", "canary_timeout_s": "2", "canary_timeouts_allowed": "0"}
+    answered: queue.SimpleQueue[InferenceServerException | None] = queue.SimpleQueue()
+    requests = 400
+    with running_triton(tmp_path / "home", repository, settings) as server:
+        with InferenceServerClient(server.grpc) as client:
+            tensor = InferInput("text", [1, 1], "BYTES")
+            tensor.set_data_from_numpy(np.array([[b"a long text " * 80]], dtype=object))
+            for _ in range(requests):
+                client.async_infer("embed_text", [tensor], lambda result, error: answered.put(error))
+            assert [answered.get(timeout=WAIT_S) for _ in range(requests)] == [None] * requests
+        until(lambda: server.state.phase == "ready", "canaries pass again")
+        assert server.state.restarts == server.state.reloads == 0
+        assert "model_busy" in (server.home / "serving.log").read_text()
 
 
 def test_sigterm_under_load_leaves_nothing(server: Triton) -> None:
