@@ -124,6 +124,7 @@ def plot(rows: Sequence[Row], path: Path, machine: str) -> None:
     bars = right.barh(labels, [row.p50_ms or 0.0 for row in found], color="#a5673b")
     right.bar_label(bars, fmt="%.0f", padding=3, fontsize=8)
     right.set_xscale("log")
+    right.margins(x=0.15)  # room for the labels
     right.invert_yaxis()
     right.set_xlabel("p50 of a whole search, ms (log scale)")
     right.set_title("Whole searches, embedding cache off")
