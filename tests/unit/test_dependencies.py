@@ -1,4 +1,4 @@
-"""Every package that a room imports is declared: what is in an environment by accident is not on a new machine."""
+"""Every package that a room imports is declared: an environment that has it by accident hides the lack."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ EXTRAS = {
     "training": ("export", "evaluation", "training"),
     "evaluation": ("evaluation",),
 }
-# From extras, where only one command of the room needs them: the bench (which also runs in .venv-triton) and the
-# standalone Milvus.
-GIVEN = {"benchmarks": {"matplotlib", "onnxruntime", "tokenizers"}, "cli": {"milvus"}, "serving": set()}
+# From extras, where only one command of the room needs them: the bench (which also runs in .venv-triton) and
+# the standalone Milvus.
+GIVEN = {"benchmarks": {"matplotlib", "onnxruntime", "tokenizers"}, "cli": {"milvus"}}
 
 
 def declared(extras: tuple[str, ...]) -> set[str]:
