@@ -16,7 +16,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from orchestrator.errors import InternalError, RequestError, SensoriumError
+from orchestrator.errors import DeadlineError, InternalError, RequestError, SensoriumError
 from orchestrator.metrics import CONTENT_TYPE
 from orchestrator.rest.answers import error_response, message_response, plain_error
 from orchestrator.rest.bodies import read_item, read_search
@@ -60,16 +60,21 @@ def build_app(service: Service, files: Files, settings: ApiSettings) -> ASGIApp:
 
     @app.put("/v1/items/{item_id}")
     async def upsert(request: Request, item_id: str) -> Response:
+        timeout_s = _timeout_s(request)
         item = await read_item(request, item_id)
-        return message_response(await _unless_gone(request, service.upsert_one(item)))
+        return message_response(await _unless_gone(request, service.upsert_one(item), timeout_s))
 
     @app.get("/v1/items/{item_id}")
-    async def get(item_id: str) -> Response:
-        return message_response(await service.get(pb.GetRequest(id=item_id)))
+    async def get(request: Request, item_id: str) -> Response:
+        timeout_s = _timeout_s(request)
+        work = service.get(pb.GetRequest(id=item_id))
+        return message_response(await _unless_gone(request, work, timeout_s))
 
     @app.delete("/v1/items/{item_id}")
-    async def delete(item_id: str) -> Response:
-        return message_response(await service.delete(pb.DeleteRequest(ids=[item_id])))
+    async def delete(request: Request, item_id: str) -> Response:
+        timeout_s = _timeout_s(request)
+        work = service.delete(pb.DeleteRequest(ids=[item_id]))
+        return message_response(await _unless_gone(request, work, timeout_s))
 
     @app.get("/v1/items/{item_id}/media/{index}")
     async def media(request: Request, item_id: str, index: str) -> Response:
@@ -139,8 +144,12 @@ def _timeout_s(request: Request) -> float | None:
     return timeout_ms / 1000
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of ``work``, cancelled when the caller hangs up: ASGI tells of it but does not cancel."""
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
+    """The result of ``work``, cancelled when the caller hangs up: ASGI tells of it but does not cancel.
+
+    Raises:
+        DeadlineError: ``timeout_s`` is over.
+    """
 
     async def gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -148,7 +157,9 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
     task, watch = asyncio.create_task(work), asyncio.create_task(gone())
     try:
-        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((task, watch), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done() and not watch.done():
+            raise DeadlineError("the time for this request is over")
         if not task.done():
             raise HTTPException(_GONE, "the caller hung up")
         return task.result()

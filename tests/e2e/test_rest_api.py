@@ -162,6 +162,18 @@ async def test_the_callers_deadline(rest: Rest) -> None:
         assert bad.status_code == 400
 
 
+async def test_the_callers_deadline_bounds_changes_too(rest: Rest) -> None:
+    world, client = rest
+    world.encoder.delay_s["embed"] = 30
+    headers = {"Sensorium-Timeout-Ms": "200"}
+    late = await client.put("/v1/items/slow", files={"item": (None, '{"title": "slow"}')}, headers=headers)
+    assert late.status_code == 504
+    assert (await client.get("/v1/items/slow")).status_code == 404
+    bad = {"Sensorium-Timeout-Ms": "soon"}
+    assert (await client.get("/v1/items/frog", headers=bad)).status_code == 400
+    assert (await client.delete("/v1/items/frog", headers=bad)).status_code == 400
+
+
 async def test_a_caller_that_hangs_up_ends_the_work(rest: Rest) -> None:
     world, client = rest
     world.store.delay_s["search"] = 30
