@@ -142,14 +142,14 @@ class Service:
     async def get(self, request: pb.GetRequest) -> pb.Item:
         """Raises: SensoriumError."""
         with self._request("Get", uuid.uuid4().hex):
-            return item_message(await self.stored_item(request.id))
+            return item_message(await self._stored(request.id))
 
-    async def stored_item(self, item_id: str) -> CatalogueItem:
-        """The item as stored, for whoever serves its media.
+    async def item_with_media(self, item_id: str) -> CatalogueItem:
+        """The item as stored, for whoever serves its media. Raises: SensoriumError."""
+        with self._request("GetMedia", uuid.uuid4().hex):
+            return await self._stored(item_id)
 
-        Raises:
-            NotFoundError: there is none.
-        """
+    async def _stored(self, item_id: str) -> CatalogueItem:
         found = await self._items.get_many([item_id])
         if item_id not in found:
             raise NotFoundError("there is no such item")

@@ -80,12 +80,12 @@ def build_app(service: Service, files: Files, settings: ApiSettings) -> ASGIApp:
     async def media(request: Request, item_id: str, index: str) -> Response:
         if not index.isascii() or not index.isdecimal() or len(index) > 6:
             raise RequestError("the index of a media file is a number")
-        item = await service.stored_item(item_id)
+        item = await service.item_with_media(item_id)
         return files.media(item, int(index), request.headers.get("if-none-match", ""))
 
     @app.get("/v1/items/{item_id}/thumbnail")
     async def thumbnail(request: Request, item_id: str) -> Response:
-        item = await service.stored_item(item_id)
+        item = await service.item_with_media(item_id)
         return await files.thumbnail(item, request.headers.get("if-none-match", ""))
 
     @app.get("/v1/status")

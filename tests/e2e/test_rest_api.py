@@ -371,7 +371,9 @@ async def test_metrics_count_what_happened(rest: Rest) -> None:
     for _ in range(2):
         await client.post("/v1/search", json={"parts": [{"text": "frog"}]})
     await client.post("/v1/search", json={"parts": []})
+    await client.get("/v1/items/nothing/media/0")
     lines = (await client.get("/metrics")).text.splitlines()
+    assert 'sensorium_requests_total{method="GetMedia",outcome="item.not_found"} 1.0' in lines
     assert 'sensorium_requests_total{method="Search",outcome="ok"} 2.0' in lines
     assert 'sensorium_requests_total{method="Search",outcome="request.invalid"} 1.0' in lines
     assert 'sensorium_degraded_total{stage="retrieve"} 2.0' in lines
