@@ -37,7 +37,7 @@ BATCHES: Mapping[str, tuple[int, ...]] = {
 }
 BATCH_CHECK_CONCURRENCY = 32
 # Long enough for some tens of answers of the slowest at the highest concurrency.
-SECONDS: Mapping[str, int] = {"text": 2, "image": 3, "audio": 3, "video": 5}
+SECONDS: Mapping[str, int] = {"text": 3, "image": 3, "audio": 3, "video": 5}
 
 
 @dataclass(frozen=True, slots=True)
