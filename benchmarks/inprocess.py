@@ -20,7 +20,8 @@ import numpy as np
 import onnxruntime
 
 from media import Limits, decode_audio, decode_image, decode_text, decode_video
-from media.inputs import audio_input, image_input, token_bucket, video_input
+from media.inputs import audio_input, image_input, video_input
+from media.tokens import TextTokens, padded
 
 __all__ = ["prepare"]
 
@@ -55,20 +56,11 @@ def prepare(modality: str, payload: bytes) -> Callable[[int], Feed]:
 
 
 def text_feed(payload: bytes, limits: Limits) -> Callable[[int], Feed]:
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(REPOSITORY / "decode_text" / "1" / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+    tokens = TextTokens(REPOSITORY / "decode_text" / "1" / "tokenizer.json", limits)
 
     def batch(n: int) -> Feed:
-        encodings = tokenizer.encode_batch_fast([decode_text(payload, limits) for _ in range(n)])
-        length = token_bucket(max(len(encoding.ids) for encoding in encodings))
-        ids = np.zeros((n, length), np.int64)
-        mask = np.zeros((n, length), np.int64)
-        for row, encoding in enumerate(encodings):
-            ids[row, : len(encoding.ids)] = encoding.ids
-            mask[row, : len(encoding.ids)] = 1
+        rows = tokens.rows([decode_text(payload, limits) for _ in range(n)])
+        ids, mask = padded(rows, max(map(tokens.bucket, rows)))
         return {"input_ids": ids, "attention_mask": mask}
 
     return batch

@@ -39,8 +39,11 @@ def burst(url: str, modality: str, payload: bytes, concurrency: int, seconds: in
 
 
 def batch_formed(url: str, modality: str, payload: bytes, concurrency: int, seconds: int) -> float:
-    """Mean batch of the encoder under load: inference_count / exec_count of `encode_<modality>`."""
-    encoder = f"encode_{modality}"
+    """Mean batch of the encoder under load, inference_count / exec_count: of `encode_<modality>`, or of
+    `embed_<modality>` where that is no ensemble."""
+    with InferenceServerClient(url) as client:
+        config = client.get_model_config(f"embed_{modality}", client_timeout=CALL_TIMEOUT_S).config
+    encoder = f"encode_{modality}" if config.platform == "ensemble" else config.name
     before = counts(url, encoder)
     burst(url, modality, payload, concurrency, seconds)
     after = counts(url, encoder)

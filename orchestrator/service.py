@@ -177,7 +177,8 @@ class Service:
                 rows={modality.value: count for modality, count in rows.items()},
                 dependencies={name: "ready" if ok else "unavailable" for name, ok in states.items()},
                 models={
-                    name: f"{number} {precision[name]}" if name in precision else number
+                    # An ensemble, and what runs its steps in one process, has the precision of its encoder.
+                    name: f"{number} {precision.get(name.replace('embed_', 'encode_'), '')}".rstrip()
                     for name, number in models.items()
                 },
             )

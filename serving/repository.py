@@ -2,6 +2,10 @@
 
 A model is complete when its newest version folder holds what its backend loads, and an ensemble when all its
 steps are. Models that have no weights yet are left out rather than loaded and failed.
+
+A server may be told to prefer another configuration, configs/<name>.pbtxt, where a model has one. That one
+may run an ensemble's steps in one process, so it decides what is loaded; config.pbtxt still says what is a
+step of what.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from serving.errors import RepositoryError
 
 __all__ = ["Repository", "read_config", "read_repository"]
 
+_CONFIG = "config.pbtxt"
 # What a backend loads from a version folder when config.pbtxt names no default_model_filename.
 _DEFAULT_FILES = {"python": "model.py", "onnxruntime": "model.onnx"}
 _ENSEMBLE = "ensemble"
@@ -38,45 +43,57 @@ class Repository:
 
 
 def read_config(path: Path) -> model_config_pb2.ModelConfig:
-    """A config.pbtxt as a message. Raises RepositoryError when it cannot be read or breaks the schema."""
+    """A config.pbtxt or configs/<name>.pbtxt as a message.
+
+    Raises RepositoryError when it cannot be read or breaks the schema.
+    """
     config = model_config_pb2.ModelConfig()
     try:
         text_format.Parse(path.read_text(encoding="utf-8"), config)
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise RepositoryError(f"{path}: {error}") from error
+    model = path.parent.name if path.name == _CONFIG else path.parent.parent.name
     if not config.name:
-        config.name = path.parent.name
-    if config.name != path.parent.name:
+        config.name = model
+    if config.name != model:
         raise RepositoryError(f"{path} names its model {config.name!r}, not as its folder")
     return config
 
 
-def read_repository(path: Path) -> Repository:
-    """Scan a repository. Raises RepositoryError when it is unreadable or holds no complete model."""
-    configs = {file.parent.name: read_config(file) for file in sorted(path.glob("*/config.pbtxt"))}
+def read_repository(path: Path, config_name: str = "") -> Repository:
+    """Scan a repository for a server that is started with --model-config-name=`config_name`.
+
+    Raises RepositoryError when it is unreadable or holds no complete model.
+    """
+    declared = {file.parent.name: read_config(file) for file in sorted(path.glob(f"*/{_CONFIG}"))}
+    chosen = path.glob(f"*/configs/{config_name}.pbtxt") if config_name else ()
+    served = declared | {file.parent.parent.name: read_config(file) for file in chosen}
     incomplete = {
-        name: lack for name, config in configs.items() if (lack := _lacking_files(path / name, config))
+        name: lack
+        for name in declared
+        if (lack := _lacking_files(path / name, declared[name]) or _lacking_files(path / name, served[name]))
     }
     # An ensemble of an incomplete model is incomplete, and so is an ensemble of that one.
     while True:
         known = len(incomplete)
-        for name, config in configs.items():
-            for step in config.ensemble_scheduling.step:
-                if step.model_name not in configs or step.model_name in incomplete:
-                    incomplete.setdefault(name, f"its step {step.model_name} is not complete")
+        for name, config in declared.items():
+            for step in _steps(config):
+                if step not in declared or step in incomplete:
+                    incomplete.setdefault(name, f"its step {step} is not complete")
         if len(incomplete) == known:
             break
-    wiring = {
-        name: tuple(step.model_name for step in config.ensemble_scheduling.step)
-        for name, config in configs.items()
-    }
-    inner = {step for steps in wiring.values() for step in steps}
-    public = tuple(sorted(name for name in wiring if name not in inner and name not in incomplete))
+    inner = {step for config in declared.values() for step in _steps(config)}
+    public = tuple(sorted(name for name in declared if name not in inner and name not in incomplete))
     if not public:
         raise RepositoryError(f"no model in {path} is complete: run `make models` (python -m export)")
     # A step whose ensemble is not complete is of no use to anybody.
-    steps = {name: wiring[name] for name in public} | {s: wiring[s] for name in public for s in wiring[name]}
+    loaded = {*public, *(step for name in public for step in _steps(served[name]))}
+    steps = {name: _steps(served[name]) for name in sorted(loaded)}
     return Repository(path=path, steps=steps, public=public, incomplete=incomplete)
+
+
+def _steps(config: model_config_pb2.ModelConfig) -> tuple[str, ...]:
+    return tuple(step.model_name for step in config.ensemble_scheduling.step)
 
 
 def _lacking_files(folder: Path, config: model_config_pb2.ModelConfig) -> str:

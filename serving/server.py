@@ -63,6 +63,8 @@ def command_line(settings: Settings, models: Iterable[str]) -> list[str]:
     if settings.response_cache_bytes:
         command.append(f"--cache-directory={tree / 'caches'}")
         command.append(f"--cache-config=local,size={settings.response_cache_bytes}")
+    if settings.config_name:
+        command.append(f"--model-config-name={settings.config_name}")
     command += [f"--load-model={name}" for name in models]
     return command
 

@@ -38,6 +38,11 @@ class Settings(BaseSettings):
         default=ROOT / "model_repository", validation_alias=_shared("model_repository")
     )
     environment: Path = ROOT / ".venv-triton"
+    config_name: str = Field(
+        default="embedded",
+        pattern=r"^\w*$",
+        description="configs/<this>.pbtxt is used where a model has one; empty: config.pbtxt everywhere",
+    )
 
     http_port: Port = 8000
     grpc_port: Port = 8001

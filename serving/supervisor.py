@@ -86,7 +86,7 @@ class Supervisor:
 
     async def _serve_until_stopped(self) -> None:
         while not self._stop.is_set():
-            repository = read_repository(self._settings.model_repository)
+            repository = read_repository(self._settings.model_repository, self._settings.config_name)
             try:
                 reason = await self._serve(repository)
             except ServerError as error:

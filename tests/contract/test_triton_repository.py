@@ -78,6 +78,21 @@ def test_config_agrees_with_the_table(name: str) -> None:
         assert stated == {tensor: actual[tensor] for tensor in stated}
 
 
+@pytest.mark.parametrize("path", sorted(REPOSITORY.glob("*/configs/*.pbtxt")), ids=str)
+def test_another_configuration_is_the_same_model_to_its_clients(path: Path) -> None:
+    other, plain = read_config(path), config_of(path.parent.parent.name)
+    assert tensors(other.input) == tensors(plain.input)
+    assert tensors(other.output) == tensors(plain.output)
+    assert other.max_batch_size == plain.max_batch_size
+    assert other.response_cache.enable == plain.response_cache.enable
+    assert other.dynamic_batching.max_queue_delay_microseconds == 0
+
+
+def test_text_in_one_process_has_the_threads_of_its_encoder() -> None:
+    other = read_config(REPOSITORY / "embed_text" / "configs" / "embedded.pbtxt")
+    assert dict(other.parameters.items()) == dict(config_of("encode_text").parameters.items())
+
+
 @pytest.mark.parametrize("name", ENSEMBLES)
 def test_ensembles_are_wired_to_tensors_of_equal_type_and_shape(name: str) -> None:
     config = config_of(name)

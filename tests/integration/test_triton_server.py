@@ -91,6 +91,36 @@ def test_padding_and_company_do_not_change_an_embedding(client: InferenceServerC
     assert float((alone @ with_long[0]).item()) > 0.98  # dynamic INT8 scales depend on the batch
 
 
+def test_one_process_answers_as_the_ensemble_would(client: InferenceServerClient) -> None:
+    texts = [b"a green frog", "ein gr\u00fcner Frosch".encode(), b"word " * 700]
+    steps = ("decode_text", "encode_text")
+    for step in steps:
+        client.load_model(step)
+    try:
+        for text in texts:
+            tokens = infer(client, "decode_text", text=text)
+            inputs = []
+            for name in ("input_ids", "attention_mask"):
+                values = tokens.as_numpy(name)
+                tensor = InferInput(name, list(values.shape), "INT64")
+                tensor.set_data_from_numpy(values)
+                inputs.append(tensor)
+            by_steps = client.infer("encode_text", inputs, client_timeout=TIMEOUT_S).as_numpy("embedding")
+            at_once = infer(client, "embed_text", text=text).as_numpy("embedding")
+            np.testing.assert_allclose(at_once, by_steps, atol=1e-5)
+    finally:
+        for step in steps:
+            client.unload_model(step)
+
+
+def test_rows_of_different_lengths_come_back_in_order(client: InferenceServerClient) -> None:
+    texts = [b"a red bicycle", b"a very long story about a frog " * 40, b"a blue whale", b"one more " * 9]
+    together = infer(client, "embed_text", text=texts).as_numpy("embedding")
+    alone = np.concatenate([infer(client, "embed_text", text=text).as_numpy("embedding") for text in texts])
+    assert np.all(np.argmax(together @ alone.T, axis=1) == np.arange(len(texts)))
+    assert np.min(np.sum(together * alone, axis=1)) > 0.98  # dynamic INT8 scales depend on the batch
+
+
 async def test_concurrent_requests_form_batches(triton: Triton) -> None:
     rounds, concurrent = 20, 32
 
@@ -100,10 +130,10 @@ async def test_concurrent_requests_form_batches(triton: Triton) -> None:
             tensor.set_data_from_numpy(np.array([[f"thing {number} of {turn}".encode()]], dtype=object))
             await client.infer("embed_text", [tensor], client_timeout=TIMEOUT_S)
 
-    before = counts(triton, "encode_text")
+    before = counts(triton, "embed_text")
     async with AsyncClient(triton.grpc) as client:
         await asyncio.gather(*(caller(client, number) for number in range(concurrent)))
-    after = counts(triton, "encode_text")
+    after = counts(triton, "embed_text")
     assert after[0] - before[0] > (rounds - 1) * concurrent, "the last may not be counted yet"
     assert (after[0] - before[0]) / (after[1] - before[1]) >= 4
 

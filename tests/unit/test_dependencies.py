@@ -20,9 +20,9 @@ EXTRAS = {
     "training": ("export", "evaluation", "training"),
     "evaluation": ("evaluation",),
 }
-# From extras, where only one command of the room needs them: the bench (which also runs in .venv-triton) and
-# the standalone Milvus.
-GIVEN = {"benchmarks": {"matplotlib", "onnxruntime", "tokenizers"}, "cli": {"milvus"}}
+# From extras, where only one command of the room needs them: the bench, the standalone Milvus, and the tokens
+# that Triton's text steps (in .venv-triton) and the bench make.
+GIVEN = {"benchmarks": {"matplotlib", "onnxruntime"}, "cli": {"milvus"}, "media": {"tokenizers"}}
 
 
 def declared(extras: tuple[str, ...]) -> set[str]:

@@ -10,34 +10,26 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
-from tokenizers import Encoding, Tokenizer
 
-from media import Limits, MediaError, TextTooLongError, decode_text, token_bucket
+from media import Limits, MediaError, decode_text
+from media.tokens import TextTokens, padded
 
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         path = Path(args["model_repository"]) / args["model_version"] / "tokenizer.json"
         self._limits = Limits.from_environment(os.environ)
-        self._tokenizer = Tokenizer.from_file(str(path))
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()  # too long is an error, never a silent cut
-        self._tokenizer.encode("warm up")
+        self._tokens = TextTokens(path, self._limits)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         results: list[list[str] | MediaError] = [self._texts(request) for request in requests]
-        encodings = iter(
-            self._encode([text for texts in results if isinstance(texts, list) for text in texts])
-        )
-        responses = []
-        for result in results:
-            if isinstance(result, list):
-                responses.append(self._response([next(encodings) for _ in result]))
-            else:
-                responses.append(_refusal(result))
-        return responses
+        texts = [text for result in results if isinstance(result, list) for text in result]
+        rows = iter(self._tokens.rows(texts) if texts else ())
+        return [
+            self._response([next(rows) for _ in result]) if isinstance(result, list) else _refusal(result)
+            for result in results
+        ]
 
     def _texts(self, request: Any) -> list[str] | MediaError:
         values = pb_utils.get_input_tensor_by_name(request, "text").as_numpy()
@@ -46,25 +38,11 @@ class TritonPythonModel:
         except MediaError as error:
             return error
 
-    def _encode(self, texts: list[str]) -> list[Encoding]:
-        if len(texts) == 1:  # the batch call would start threads for it
-            return [self._tokenizer.encode(texts[0])]
-        return self._tokenizer.encode_batch_fast(texts)
-
-    def _response(self, encodings: list[Encoding]) -> Any:
-        rows = [encoding.ids for encoding in encodings]
-        longest = max(map(len, rows))
+    def _response(self, rows: list[list[int]]) -> Any:
         try:
-            if longest > self._limits.max_text_tokens:
-                raise TextTooLongError(kind="text", limit=f"max_text_tokens={self._limits.max_text_tokens}")
-            length = token_bucket(longest)
+            ids, mask = padded(rows, self._tokens.bucket(max(rows, key=len)))
         except MediaError as error:
             return _refusal(error)
-        ids = np.zeros((len(rows), length), np.int64)
-        mask = np.zeros((len(rows), length), np.int64)
-        for index, row in enumerate(rows):
-            ids[index, : len(row)] = row
-            mask[index, : len(row)] = 1
         return pb_utils.InferenceResponse(
             [pb_utils.Tensor("input_ids", ids), pb_utils.Tensor("attention_mask", mask)]
         )

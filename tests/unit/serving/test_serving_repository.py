@@ -49,6 +49,37 @@ def test_a_step_without_weights_takes_its_ensemble_along(tmp_path: Path) -> None
     }
 
 
+def test_another_configuration_decides_what_is_loaded(tmp_path: Path) -> None:
+    """Under it the ensemble runs in one process, so its steps are not loaded, but they must be complete."""
+    model(tmp_path, "decode", DECODE, "model.py")
+    model(tmp_path, "encode", ENCODE)
+    model(tmp_path, "embed", EMBED, "model.py")
+    (tmp_path / "embed" / "configs").mkdir()
+    (tmp_path / "embed" / "configs" / "small.pbtxt").write_text('backend: "python"')
+    with pytest.raises(RepositoryError, match="make models"):
+        read_repository(tmp_path, "small")
+    (tmp_path / "encode" / "1" / "model.onnx").write_text("")
+    found = read_repository(tmp_path, "small")
+    assert found.public == ("embed",)
+    assert dict(found.steps) == {"embed": ()}
+    assert dict(read_repository(tmp_path, "other").steps) == dict(read_repository(tmp_path).steps)
+    assert set(read_repository(tmp_path).steps) == {"embed", "decode", "encode"}
+
+
+def test_another_configuration_needs_its_own_files(tmp_path: Path) -> None:
+    model(tmp_path, "decode", DECODE, "model.py")
+    model(tmp_path, "encode", ENCODE, "model.onnx")
+    model(tmp_path, "embed", EMBED)
+    (tmp_path / "embed" / "configs").mkdir()
+    (tmp_path / "embed" / "configs" / "small.pbtxt").write_text('name: "embed" backend: "python"')
+    with pytest.raises(RepositoryError, match="make models"):
+        read_repository(tmp_path, "small")
+    assert read_repository(tmp_path).public == ("embed",)
+    (tmp_path / "embed" / "configs" / "small.pbtxt").write_text('name: "another"')
+    with pytest.raises(RepositoryError, match=r"small\.pbtxt"):
+        read_repository(tmp_path, "small")
+
+
 def test_the_newest_version_counts(tmp_path: Path) -> None:
     model(tmp_path, "a", 'backend: "onnxruntime"', "model.onnx", version="9")
     (tmp_path / "a" / "10").mkdir()

@@ -40,6 +40,12 @@ def test_the_server_listens_on_loopback_alone(tmp_path: Path) -> None:
     ]
 
 
+def test_the_configuration_is_named_unless_it_is_the_plain_one(tmp_path: Path) -> None:
+    assert "--model-config-name=embedded" in command_line(settings(tmp_path), [])
+    plain = command_line(settings(tmp_path, config_name=""), [])
+    assert not any(part.startswith("--model-config-name") for part in plain)
+
+
 def test_the_response_cache_is_off_unless_it_has_a_size(tmp_path: Path) -> None:
     assert not any(part.startswith("--cache") for part in command_line(settings(tmp_path), []))
     command = command_line(settings(tmp_path, response_cache_bytes=1_000_000), [])

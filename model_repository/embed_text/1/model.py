@@ -1,0 +1,97 @@
+"""`text` BYTES[1] -> `embedding` FP32[1024]: both steps of the ensemble in one process.
+
+Used under configs/embedded.pbtxt alone (docs/adr/0010-text-in-one-process.md). Tokenizer and graph are
+those of the ensemble's steps, the newest version of each as an ensemble takes it. One call of the graph
+answers all rows of a batch that share a bucket. A text that cannot be used fails its own request only, with
+the JSON of the media error as the text of Triton's error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import triton_python_backend_utils as pb_utils
+
+from media import Limits, MediaError, decode_text
+from media.tokens import TextTokens, padded
+
+_DECODER, _ENCODER = "decode_text", "encode_text"
+# (tokens, rows): first calls of a shape allocate, and no client should wait for that.
+_WARM_UP = ((16, 1), (16, 32), (32, 32), (64, 8), (128, 4), (256, 1), (512, 1))
+
+
+class TritonPythonModel:
+    def initialize(self, args: dict[str, str]) -> None:
+        repository = Path(args["model_repository"]).parent
+        self._limits = Limits.from_environment(os.environ)
+        self._tokens = TextTokens(_newest(repository / _DECODER, "tokenizer.json"), self._limits)
+        self._session = ort.InferenceSession(
+            _newest(repository / _ENCODER, "model.onnx"),
+            _session_options(json.loads(args["model_config"])["parameters"]),
+            providers=["CPUExecutionProvider"],
+        )
+        for length, rows in _WARM_UP:
+            self._embed([[0] * length] * rows, length)
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        results: list[list[str] | MediaError] = [self._texts(request) for request in requests]
+        texts = [text for result in results if isinstance(result, list) for text in result]
+        rows = self._tokens.rows(texts) if texts else []
+        vectors: list[Any] = [None] * len(rows)
+        by_bucket: dict[int, list[int]] = {}
+        for place, row in enumerate(rows):
+            try:
+                by_bucket.setdefault(self._tokens.bucket(row), []).append(place)
+            except MediaError as error:
+                vectors[place] = error
+        for length, places in by_bucket.items():
+            for place, vector in zip(places, self._embed([rows[p] for p in places], length), strict=True):
+                vectors[place] = vector
+        answers = iter(vectors)
+        return [
+            _response([next(answers) for _ in result]) if isinstance(result, list) else _refusal(result)
+            for result in results
+        ]
+
+    def _texts(self, request: Any) -> list[str] | MediaError:
+        values = pb_utils.get_input_tensor_by_name(request, "text").as_numpy()
+        try:
+            return [decode_text(value, self._limits) for value in values.flat]
+        except MediaError as error:
+            return error
+
+    def _embed(self, rows: list[list[int]], length: int) -> Any:
+        ids, mask = padded(rows, length)
+        return self._session.run(["embedding"], {"input_ids": ids, "attention_mask": mask})[0]
+
+
+def _response(rows: list[Any]) -> Any:
+    for row in rows:
+        if isinstance(row, MediaError):
+            return _refusal(row)
+    return pb_utils.InferenceResponse([pb_utils.Tensor("embedding", np.stack(rows))])
+
+
+def _refusal(error: MediaError) -> Any:
+    return pb_utils.InferenceResponse(
+        error=pb_utils.TritonError(error.to_json(), pb_utils.TritonError.INVALID_ARG)
+    )
+
+
+def _newest(model: Path, file: str) -> Path:
+    versions = [path.parent for path in model.glob(f"[0-9]*/{file}")]
+    return max(versions, key=lambda version: int(version.name)) / file
+
+
+def _session_options(parameters: dict[str, dict[str, str]]) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = int(parameters["intra_op_thread_count"]["string_value"])
+    for key, value in parameters.items():
+        if key.startswith("session."):
+            options.add_session_config_entry(key, value["string_value"])
+    return options
