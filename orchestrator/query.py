@@ -91,7 +91,7 @@ class Influence:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An item with its score (0..1), every signal behind it, the strongest first, and what changed it since."""
+    """An item with its score (0..1), every signal behind it, strongest first, and what changed it since."""
 
     item_id: str
     score: float
