@@ -11,16 +11,29 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
 from export.errors import WeightsError
 
-__all__ = ["CLASSES", "FEATURES", "PIXELS", "EfficientNetLite2", "load_efficientnet"]
+__all__ = [
+    "CLASSES",
+    "FEATURES",
+    "FIRST_TUNED",
+    "PIXELS",
+    "EfficientNetLite2",
+    "lay_tuned",
+    "load_efficientnet",
+    "tuned_names",
+]
 
 PIXELS = 260
 FEATURES = 1280
 CLASSES = 1000
+FIRST_TUNED = 16
+"""Blocks before this one keep their published weights; the classifier keeps its own too."""
 
 _WIDTH, _DEPTH = 1.1, 1.2
 # (repeats, kernel, stride, expansion, output channels) of the seven stages before scaling
@@ -114,8 +127,21 @@ class EfficientNetLite2(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """FP32 [B, 3, 260, 260], each value (pixel - 127) / 128 -> features [B, 1280], logits [B, 1000]."""
+        return self.back(self.front(x, 0), 0)
+
+    def front(self, x: torch.Tensor, stop: int) -> torch.Tensor:
+        """FP32 [B, 3, side, side] -> what block `stop` reads, FP32 [B, C, side', side'].
+
+        Sides other than 260 are padded alike where they are odd and even at the same places (196 is).
+        """
         x = F.relu6(self._bn0(self._conv_stem(x)))
-        for block in self._blocks:
+        for block in list(self._blocks)[:stop]:
+            x = block(x)
+        return x
+
+    def back(self, x: torch.Tensor, start: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """What block `start` reads -> features [B, 1280], logits [B, 1000]."""
+        for block in list(self._blocks)[start:]:
             x = block(x)
         features = F.relu6(self._bn1(self._conv_head(x))).mean(dim=(2, 3))
         return features, self._fc(features)
@@ -138,3 +164,31 @@ def load_efficientnet(path: Path) -> EfficientNetLite2:
     except RuntimeError as error:
         raise WeightsError(f"{path.name}: {error}") from error
     return model.eval()
+
+
+def tuned_names(network: EfficientNetLite2) -> list[str]:
+    """Names of the state that fine-tuning may change, batch-norm statistics included."""
+    fixed = ("_conv_stem.", "_bn0.", "_fc.", *(f"_blocks.{number}." for number in range(FIRST_TUNED)))
+    return [
+        name
+        for name, value in network.state_dict().items()
+        if not name.startswith(fixed) and value.is_floating_point()
+    ]
+
+
+def lay_tuned(network: EfficientNetLite2, path: Path) -> None:
+    """Lay fine-tuned blocks (safetensors, FP16 or FP32) over the published weights, in place.
+
+    Raises:
+        WeightsError: the file is missing or damaged, or a tensor is missing, left over or of another shape.
+    """
+    try:
+        state = {name: value.float() for name, value in load_file(path).items()}
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: {error}; restore it from git, or run the fine-tuning again") from error
+    if set(state) != set(tuned_names(network)):
+        raise WeightsError(f"{path} does not hold the tensors of blocks {FIRST_TUNED} and up")
+    try:
+        network.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise WeightsError(f"{path}: {error}") from error

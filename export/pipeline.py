@@ -110,7 +110,11 @@ class Exporter:
 
     def load(self, model: str) -> Record:
         """Load encoder and head, every key matched."""
-        heads = {f"{name}.safetensors": file_sha256(self._head(name)) for name in _HEADS[model]}
+        tuned = [
+            self.profile.tuned[source] for source in GRAPHS[model].sources if source in self.profile.tuned
+        ]
+        names = [*(f"{name}.safetensors" for name in _HEADS[model]), *tuned]
+        heads = {name: file_sha256(self._head(name)) for name in names}
         packages = versions("torch", "transformers", "safetensors")
         inputs = fingerprint(_ENCODERS, fetched=self._done("fetch", model), heads=heads, packages=packages)
 
@@ -254,7 +258,7 @@ class Exporter:
         return load_heads(self.profile.name, self.settings.checkpoints)
 
     def _head(self, name: str) -> Path:
-        path = self.settings.checkpoints / self.profile.name / f"{name}.safetensors"
+        path = self.settings.checkpoints / self.profile.name / name
         if not path.is_file():
             raise WeightsError(f"no trained adapter {path}; run `make train`, or restore the file from git")
         return path

@@ -74,6 +74,8 @@ class Profile(_Frozen):
     sources: dict[str, Source]
     files: dict[str, dict[str, str]]
     """Python step -> file name -> "source/key"."""
+    tuned: dict[str, str] = Field(default_factory=dict)
+    """Source -> file of fine-tuned weights in the profile's checkpoints, laid over the published ones."""
     models: dict[str, Model] = Field(min_length=1)
     parity_max_abs: float = Field(gt=0)
     gate: Gate
@@ -85,6 +87,8 @@ class Profile(_Frozen):
                 source, _, key = reference.partition("/")
                 if source not in self.sources or key not in self.sources[source].files:
                     raise ValueError(f"no such source file: {reference}")
+        if unknown := set(self.tuned) - set(self.sources):
+            raise ValueError(f"tuned weights of no source: {', '.join(sorted(unknown))}")
         return self
 
 

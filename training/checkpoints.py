@@ -13,7 +13,7 @@ from torch import nn
 from export.adapters import Heads
 from training.errors import TrainingError
 
-__all__ = ["MAX_BYTES", "save_heads", "write_json"]
+__all__ = ["MAX_BYTES", "save_heads", "save_tensors", "write_json"]
 
 MAX_BYTES = 10_000_000
 
@@ -38,14 +38,22 @@ def save_heads(heads: Heads, folder: Path) -> None:
             for key, value in module.state_dict().items()
             if not (name == "video" and key.startswith("image."))
         }
-        path = folder / f"{name}.safetensors"
-        partial = path.with_suffix(".partial")
-        save_file(state, partial, metadata={"config": json.dumps(configs.get(name, {}))})
-        if partial.stat().st_size > MAX_BYTES:
-            partial.unlink()
-            raise TrainingError(f"{path.name} would be larger than {MAX_BYTES} bytes")
-        partial.chmod(0o644)  # safetensors writes files that only their owner may read
-        partial.replace(path)
+        save_tensors(state, folder / f"{name}.safetensors", configs.get(name, {}))
+
+
+def save_tensors(state: dict[str, torch.Tensor], path: Path, config: object) -> None:
+    """One safetensors file with `config` as JSON in its metadata; it appears whole or not at all.
+
+    Raises:
+        TrainingError: it would be larger than MAX_BYTES.
+    """
+    partial = path.with_suffix(".partial")
+    save_file(state, partial, metadata={"config": json.dumps(config)})
+    if partial.stat().st_size > MAX_BYTES:
+        partial.unlink()
+        raise TrainingError(f"{path.name} would be larger than {MAX_BYTES} bytes")
+    partial.chmod(0o644)  # safetensors writes files that only their owner may read
+    partial.replace(path)
 
 
 def write_json(path: Path, content: object) -> None:

@@ -60,7 +60,7 @@ def load_clips(data: Dataset, splits: Sequence[str], encoders: Encoders, store: 
         encoded = [_encode(contents[row], keys[row], encoders) for row in rows]
         return {name: np.stack([clip[name] for clip in encoded]) for name in encoded[0]}
 
-    arrays = store.get("clips", "clips-1", keys, compute, chunk=4)
+    arrays = store.get("clips", f"clips-1 {encoders.image_state()}".rstrip(), keys, compute, chunk=4)
     floats = {name: array.astype(np.float32) for name, array in arrays.items()}
     return Clips(**floats, meaning=tuple(stamp.meaning for stamp, _ in pairs))
 

@@ -18,8 +18,9 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from export.encoders import load_audio, load_image, load_text
-from export.fetch import source_files
+from export.efficientnet import FIRST_TUNED, EfficientNetLite2
+from export.encoders import load_audio, load_image, load_published, load_text, network_input
+from export.fetch import file_sha256, source_files
 from export.profile import Profile
 from export.settings import Settings
 from media.inputs import audio_input
@@ -30,12 +31,23 @@ Floats = npt.NDArray[np.float32]
 MAX_TOKENS = 512
 
 
+class _Front(nn.Module):
+    def __init__(self, network: EfficientNetLite2) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        front = self.network.front(network_input(pixels), FIRST_TUNED)
+        return front, self.network.back(front, FIRST_TUNED)[1]
+
+
 class Encoders:
     """All encoders of a profile; each is loaded when it is first used."""
 
     def __init__(self, profile: Profile, settings: Settings, threads: int) -> None:
         self._profile, self._settings, self._threads = profile, settings, threads
         self._image: onnxruntime.InferenceSession | None = None
+        self._fronts: dict[int, onnxruntime.InferenceSession] = {}
         self._audio: onnxruntime.InferenceSession | None = None
         self._text: tuple[Tokenizer, nn.Module] | None = None
 
@@ -46,6 +58,22 @@ class Encoders:
             self._image = self._session(load_image(self._profile, self._settings), example, ["pixels"])
         features, logits = self._image.run(None, {"pixels": pixels})
         return features, logits
+
+    def image_state(self) -> str:
+        """Names the image encoder's fine-tuned weights; empty where there are none."""
+        tuned = self._profile.tuned.get("efficientnet")
+        return file_sha256(self._settings.checkpoints / self._profile.name / tuned)[:16] if tuned else ""
+
+    def front(self, pixels: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
+        """uint8 [B, side, side, 3] -> what block FIRST_TUNED of the published encoder reads [B, C, H, W],
+        and its ImageNet logits [B, 1000]."""
+        side = pixels.shape[1]
+        if side not in self._fronts:
+            example = (torch.zeros(2, *pixels.shape[1:], dtype=torch.uint8),)
+            network = load_published(self._profile, self._settings)
+            self._fronts[side] = self._session(_Front(network), example, ["pixels"])
+        front, logits = self._fronts[side].run(None, {"pixels": pixels})
+        return front, logits
 
     def audio(self, sounds: Sequence[Floats]) -> Floats:
         """16 kHz mono sounds -> pooled [B, 576]; one run for each length of `media.inputs.audio_input`."""

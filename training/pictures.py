@@ -68,7 +68,7 @@ def encode_pictures(
             features[place], logits[place] = encoders.image(pixels)
         return {"features": features, "logits": logits, "hashes": hashes, "readable": readable}
 
-    arrays = store.get(name, f"pictures-1 views={views}", keys, compute)
+    arrays = store.get(name, f"pictures-1 views={views} {encoders.image_state()}".rstrip(), keys, compute)
     return PictureFeatures(
         arrays["features"].astype(np.float32),
         arrays["logits"].astype(np.float32),
