@@ -88,11 +88,14 @@ class ImageHead(nn.Module):
 
     `prototypes` [1000, 384] are text embeddings of the classes' words. The `top` classes, weighted by a
     softmax of the logits, name the picture: a convex combination of semantic embeddings (Norouzi et al. 2013,
-    arXiv:1312.5650). `semantic_map` is a ridge regression to the text space, `mix` its share beside the
-    words. Both maps read the features and the words, [B, 1280 + 384].
+    arXiv:1312.5650). `prior` [1000] is what the classifier says of any drawing, whatever it shows, and is
+    taken off first (logit adjustment, Menon et al. 2021, arXiv:2007.07314). `semantic_map` is a ridge
+    regression to the text space, `mix` its share beside the words. Both maps read the features and the words,
+    [B, 1280 + 384].
     """
 
     prototypes: Tensor
+    prior: Tensor
     words_mean: Tensor
     temperature: Tensor
     mix: Tensor
@@ -105,6 +108,7 @@ class ImageHead(nn.Module):
         self.learned = Projection(IMAGE_DIM + SEMANTIC_DIM, LEARNED_DIM)
         self.visual = Projection(IMAGE_DIM, VISUAL_DIM)
         self.register_buffer("prototypes", torch.zeros(CLASSES, SEMANTIC_DIM))
+        self.register_buffer("prior", torch.zeros(CLASSES))
         self.register_buffer("words_mean", torch.zeros(SEMANTIC_DIM))
         self.register_buffer("temperature", torch.tensor(1.5))
         self.register_buffer("mix", torch.tensor(0.5))
@@ -112,7 +116,7 @@ class ImageHead(nn.Module):
 
     def words(self, logits: Tensor) -> Tensor:
         """The picture named by its classes: logits [B, 1000] -> [B, 384], unit norm."""
-        best, classes = torch.topk(logits, self.top, dim=-1)
+        best, classes = torch.topk(logits - self.prior, self.top, dim=-1)
         share = torch.softmax(best / self.temperature, dim=-1)
         # [B, 1, top] x [B, top, 384]: only the rows of the best classes are read
         named = torch.matmul(share.unsqueeze(1), self.prototypes[classes]).squeeze(1)
@@ -207,7 +211,8 @@ def load_heads(profile: str, checkpoints_dir: Path) -> Heads:
         image = ImageHead(**states["image"][0])
         heads = Heads(TextHead(), image, AudioHead(**states["audio"][0]), VideoHead(image))
         heads.text.load_state_dict(states["text"][1])
-        heads.image.load_state_dict(states["image"][1])
+        # a checkpoint from before the prior was fitted takes nothing off
+        heads.image.load_state_dict({"prior": torch.zeros(CLASSES)} | states["image"][1])
         heads.audio.load_state_dict(states["audio"][1])
         shared = {f"image.{name}": tensor for name, tensor in heads.image.state_dict().items()}
         heads.video.load_state_dict(states["video"][1] | shared)

@@ -56,10 +56,12 @@ def concatenate(parts: Sequence[Pairs]) -> Pairs:
 
 @dataclass(frozen=True)
 class Options:
-    """What is chosen on validation. `mix` is the ridge map's share beside the class words, `learned` the
-    learned block's share of the cosine, `visual` the norm of the visual block beside the others' 1."""
+    """What is chosen on validation. `prior` is how much of the training pictures' mean logits is taken off,
+    `mix` the ridge map's share beside the class words, `learned` the learned block's share of the cosine,
+    `visual` the norm of the visual block beside the others' 1."""
 
-    temperature: float = 1.5
+    temperature: float = 1.0
+    prior: float = 1.0
     centre: bool = True
     ridge: float = 3_000.0
     words_scale: float = 30.0
@@ -78,13 +80,16 @@ def fit_heads(
         pairs: training pairs.
         prototypes: [1000, 384], unit norm.
         text_mean: [384], mean of the catalogue's training texts.
-        words_of: logits [m, 1000] of the catalogue's training pictures, from which the words' centre is
-        taken. options: see `Options`.
+        words_of: logits [m, 1000] of the catalogue's training pictures, from which the words' centre and
+            the classes' prior are taken.
+        options: see `Options`.
     """
     text, image = TextHead(), ImageHead()
     image.prototypes.copy_(torch.from_numpy(prototypes))
     image.temperature.fill_(options.temperature)
     with torch.no_grad():
+        usual = torch.from_numpy(words_of).mean(dim=0)
+        image.prior.copy_(options.prior * (usual - usual.mean()))
         centre = image.words(torch.from_numpy(words_of)).mean(dim=0)
         if options.centre:
             image.words_mean.copy_(centre)

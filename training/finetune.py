@@ -29,7 +29,7 @@ from training.dataset import Dataset, load_dataset
 from training.encoders import Encoders
 from training.figures import ndcg
 from training.icons import load_icons
-from training.openclipart import load_drawings
+from training.openclipart import load_things
 from training.pictures import LIMITS
 from training.plots import plot_curves
 from training.store import FeatureStore, Progress
@@ -99,7 +99,7 @@ def load_bench(
     encoders = Encoders(profile.model_copy(update={"tuned": {}}), settings, threads)
     store = FeatureStore(settings.cache / "features", progress)
     data = load_dataset(settings, encoders, store)
-    drawings = load_drawings(settings.cache) + load_icons(settings.cache)
+    drawings = load_things(settings.cache) + load_icons(settings.cache)
     return Bench(data, encoders), load_views(drawings, data, encoders, store), data
 
 
@@ -142,7 +142,9 @@ def finetune(
     best = max(figures, key=lambda share: figures[share])
     folder = settings.checkpoints / profile.name
     state = {name: value.half().contiguous() for name, value in blend(published, target, best).items()}
-    save_tensors(state, folder / profile.tuned.get("efficientnet", FILE), {"first_tuned": FIRST_TUNED, "share": best})
+    save_tensors(
+        state, folder / profile.tuned.get("efficientnet", FILE), {"first_tuned": FIRST_TUNED, "share": best}
+    )
     found = {
         "drawings": len(views.meaning),
         "names": len(set(views.meaning)),

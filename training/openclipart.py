@@ -1,9 +1,10 @@
 """Pairs of picture and name from Debian's openclipart-svg: 8,121 drawings in the public domain.
 
-Most of it cannot teach what a thing is called: 2,153 theme icons and 1,645 stars and arrows that bear their
-collection's name, 1,111 flags and signs, 246 playing cards. Drawings of things one can point at are taken, by
-their title where it is their own, else by the name of their file ("contour giraffe"). Titles are in many
-languages; keywords and folders ("animals/mammals/horses") are English, so they stand beside them.
+Names are uneven, and most of it cannot teach what a thing is called: 2,153 theme icons and 1,645 stars and
+arrows bear their collection's name, 1,111 are flags and signs, 246 playing cards. The heads take drawings
+with a short title of their own, from folders that hold things one can point at (`load_drawings`). Fine-tuning
+takes more (`load_things`): without a title the file's name stands in ("contour giraffe"). Titles are in many
+languages, so the folders' English ("animals/mammals/horses") stands beside the keywords.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from catalogue.debian import DebianPackage, fetch, unpack
 from catalogue.split import normalise
 from training.errors import DataError
 
-__all__ = ["PACKAGE", "Drawing", "load_drawings"]
+__all__ = ["PACKAGE", "Drawing", "load_drawings", "load_things"]
 
 PACKAGE = DebianPackage(
     name="openclipart-svg",
@@ -33,8 +34,9 @@ MAX_BYTES = 600_000
 MAX_SHARED = 4
 """Drawings of one name: more of them is a series, not a name."""
 
-_NO_KEYWORD = ("hash", "clip art", "clipart", "media", "externalsource", "unsorted")
-_LEFT_OUT = {"aiga-symbols", "cards", "computer", "roadsigns", "shapes", "signs_and_symbols", "special"}
+_NO_THINGS = {"aiga-symbols", "cards", "computer", "roadsigns", "shapes", "signs_and_symbols", "special"}
+_NO_KEYWORDS = {"clip art", "clipart", "externalsource", "hash", "media", "unsorted"}
+_LEFT_OUT = ("computer", "shapes", "signs_and_symbols", "special", "unsorted")
 _NO_NAME = re.compile(
     r"collection|theme|icons|cliparts?|anonymous|flag|symbol|pattern|openclip|part of", re.IGNORECASE
 )
@@ -61,29 +63,58 @@ def load_drawings(cache: Path) -> list[Drawing]:
         PackageError: the package cannot be had here.
         DataError: it holds no drawings.
     """
-    fetch(PACKAGE, cache)
-    folder = unpack(PACKAGE, cache) / FOLDER
+    folder = _folder(cache)
     drawings = [drawing for path in sorted(folder.rglob("*.svg*")) if (drawing := _read(path, folder))]
     if not drawings:
         raise DataError(f"{PACKAGE.name} holds no drawings below {FOLDER}")
     shared = Counter(normalise(drawing.title) for drawing in drawings)
+    return [drawing for drawing in drawings if shared[normalise(drawing.title)] <= MAX_SHARED]
+
+
+def load_things(cache: Path) -> list[Drawing]:
+    """Drawings of things by title or file name, with folders among the keywords, in the order of their paths.
+
+    Raises:
+        PackageError: the package cannot be had here.
+    """
+    folder = _folder(cache)
+    found: list[Drawing] = []
+    for path in sorted(folder.rglob("*.svg*")):
+        inside = path.relative_to(folder)
+        if _NO_THINGS.isdisjoint(inside.parts) and (drawing := _parse(path, folder)):
+            words = (*drawing.keywords, *map(_spaced, inside.parts[:-1]))
+            kept = tuple(dict.fromkeys(word for word in words if word and word not in _NO_KEYWORDS))
+            found.append(replace(drawing, keywords=kept))
+    titles = Counter(normalise(drawing.title) for drawing in found)
     named = [
         drawing
-        if shared[normalise(drawing.title)] <= MAX_SHARED
-        else replace(drawing, title=_clean(Path(drawing.key).name.partition(".")[0]))
-        for drawing in drawings
+        if _is_name(drawing.title) and titles[normalise(drawing.title)] <= MAX_SHARED
+        else replace(drawing, title=_spaced(Path(drawing.key).name.partition(".")[0]))
+        for drawing in found
     ]
-    shared = Counter(normalise(drawing.title) for drawing in named)
+    names = Counter(normalise(drawing.title) for drawing in named)
     return [
         drawing
         for drawing in named
-        if _is_name(drawing.title) and shared[normalise(drawing.title)] <= MAX_SHARED
+        if _is_name(drawing.title) and names[normalise(drawing.title)] <= MAX_SHARED
     ]
 
 
+def _folder(cache: Path) -> Path:
+    fetch(PACKAGE, cache)
+    return unpack(PACKAGE, cache) / FOLDER
+
+
 def _read(path: Path, folder: Path) -> Drawing | None:
-    inside = path.relative_to(folder)
-    if not _LEFT_OUT.isdisjoint(inside.parts) or path.stat().st_size > MAX_BYTES:
+    if path.relative_to(folder).parts[0] in _LEFT_OUT:
+        return None
+    drawing = _parse(path, folder)
+    return drawing if drawing and _is_name(drawing.title) else None
+
+
+def _parse(path: Path, folder: Path) -> Drawing | None:
+    """A file with its title as it stands, "" where it has none; None where it is too large or damaged."""
+    if path.stat().st_size > MAX_BYTES:
         return None
     data = path.read_bytes()
     if data[:2] == b"\x1f\x8b":
@@ -93,19 +124,18 @@ def _read(path: Path, folder: Path) -> Drawing | None:
             return None
     text = data.decode("utf-8", errors="replace")
     title = _clean(match.group(1)) if (match := _TITLE.search(text)) else ""
-    if not _is_name(title):
-        title = _clean(path.name.partition(".")[0])
-    if not _is_name(title):
-        return None
     subject = match.group(1) if (match := _SUBJECT.search(text)) else ""
-    words = [*(_clean(found) for found in _KEYWORD.findall(subject)), *map(_clean, inside.parts[:-1])]
-    keywords = tuple(dict.fromkeys(word for word in words if word and word not in _NO_KEYWORD))
-    return Drawing(inside.as_posix(), data, title, keywords)
+    keywords = tuple(word for found in _KEYWORD.findall(subject) if (word := _clean(found)))
+    return Drawing(path.relative_to(folder).as_posix(), data, title, keywords)
 
 
 def _is_name(title: str) -> bool:
     return 2 < len(normalise(title)) < 40 and not _NO_NAME.search(title)
 
 
+def _spaced(name: str) -> str:
+    return _clean(name.replace("-", " "))
+
+
 def _clean(text: str) -> str:
-    return " ".join(_NUMBER.sub(" ", html.unescape(text).replace("_", " ").replace("-", " ")).split())
+    return " ".join(_NUMBER.sub(" ", html.unescape(text).replace("_", " ")).split())

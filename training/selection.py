@@ -25,6 +25,7 @@ __all__ = ["Recipe", "Score", "ablation", "choose", "choose_share", "cross_valid
 FOLDS = 5
 LEARNED_SHARES = (0.0, 0.25, 0.5, 0.75)
 GRID = {
+    "prior": (0.0, 0.5, 1.0, 1.5, 2.0),
     "temperature": (0.7, 1.0, 1.5),
     "ridge": (1_000.0, 3_000.0, 10_000.0),
     "mix": (0.2, 0.35, 0.5, 0.65),
@@ -57,13 +58,14 @@ class Score:
 
 def ablation() -> list[Recipe]:
     """From the untrained class words up, one ingredient more each time."""
-    words = Options(centre=False, mix=0.0)
+    words = Options(prior=0.0, centre=False, mix=0.0)
     return [
         Recipe("class words (WordNet lemmas)", words, glosses=False, drawings=0.0),
         Recipe("+ definitions", words, drawings=0.0),
         Recipe("+ centred texts and words", replace(words, centre=True), drawings=0.0),
-        Recipe("+ ridge map of features and words", Options(), drawings=0.0),
-        Recipe("+ openclipart pairs", Options()),
+        Recipe("+ ridge map of features and words", replace(Options(), prior=0.0), drawings=0.0),
+        Recipe("+ openclipart pairs", replace(Options(), prior=0.0)),
+        Recipe("+ classes' prior taken off", Options()),
         Recipe("+ InfoNCE residual", replace(Options(), learned=0.5), schedule=Schedule()),
     ]
 

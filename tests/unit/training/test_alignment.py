@@ -74,6 +74,20 @@ def test_weights_are_the_blocks_shares_of_the_cosine() -> None:
         assert np.sum(texts * pictures, axis=1) == pytest.approx(expected, abs=1e-5)
 
 
+def test_what_the_classifier_always_says_is_taken_off() -> None:
+    data = pairs()
+    data.logits[:, 7] += 50.0
+    prototypes = unit(np.random.default_rng(1).normal(size=(1000, 384)))
+    mean = np.zeros(384, np.float32)
+    _, kept = fit_heads(data, prototypes, mean, data.logits, Options(prior=0.0))
+    _, taken = fit_heads(data, prototypes, mean, data.logits, Options(prior=1.0))
+    logits = torch.from_numpy(data.logits)
+    assert (kept.words(logits) @ torch.from_numpy(prototypes[7])).min() > 0.99
+    assert (taken.words(logits) @ torch.from_numpy(prototypes[7])).max() < 0.9
+    usual = data.logits.mean(axis=0)
+    assert torch.allclose(taken.prior, torch.from_numpy(usual - usual.mean()), atol=1e-4)
+
+
 def unit_rows(x: np.ndarray) -> np.ndarray:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
 
