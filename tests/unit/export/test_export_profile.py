@@ -88,3 +88,11 @@ def test_files_that_are_not_there_or_lead_out(tmp_path: Path, name: str) -> None
     with pytest.raises(FetchError):
         fetch_source(source, tmp_path / "cache", timeout_s=1)
     assert not (tmp_path / "outside.bin").exists()
+
+
+def test_tuned_weights_belong_to_a_source() -> None:
+    content = load_profile("lite").model_dump()
+    tuned = Profile.model_validate(content | {"tuned": {"efficientnet": "encoder.safetensors"}})
+    assert tuned.tuned == {"efficientnet": "encoder.safetensors"}
+    with pytest.raises(ValidationError, match="tuned weights of no source: other"):
+        Profile.model_validate(content | {"tuned": {"other": "encoder.safetensors"}})
