@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -12,12 +11,12 @@ import numpy.typing as npt
 
 from media.limits import Limits
 from media.probing import probe
+from media.spans import spans
 from media.types import SAMPLE_RATE_HZ, Kind, Modality, Segment
 
-__all__ = ["FLAC", "MP4", "encode_flac", "segments", "spans"]
+__all__ = ["encode_flac", "segments"]
 
-FLAC = Kind(Modality.AUDIO, "flac", "audio/flac")
-MP4 = Kind(Modality.VIDEO, "mp4", "video/mp4")
+_FLAC = Kind(Modality.AUDIO, "flac", "audio/flac")
 
 
 def segments(data: bytes, kind: Kind, limits: Limits) -> Iterator[Segment]:
@@ -41,15 +40,6 @@ def segments(data: bytes, kind: Kind, limits: Limits) -> Iterator[Segment]:
     from media.transcoding import cut_video
 
     yield from cut_video(data, kind, limits)
-
-
-def spans(duration_s: float, length_s: float, overlap_s: float) -> list[tuple[float, float]]:
-    """(start, end) of pieces of `length_s`, equal overlaps of at least `overlap_s`, covering the whole."""
-    if duration_s <= length_s:
-        return [(0.0, duration_s)]
-    count = math.ceil((duration_s - overlap_s) / (length_s - overlap_s) - 1e-9)
-    step_s = (duration_s - length_s) / (count - 1)
-    return [(i * step_s, i * step_s + length_s) for i in range(count)]
 
 
 def encode_flac(samples: npt.NDArray[np.float32]) -> bytes:
@@ -78,4 +68,4 @@ def _sound(data: bytes, kind: Kind, limits: Limits) -> Iterator[Segment]:
     cuts = spans(audio.duration_s, limits.segment_audio_s, limits.segment_audio_overlap_s)
     for index, (start_s, end_s) in enumerate(cuts):
         piece = audio.samples[round(start_s * SAMPLE_RATE_HZ) : round(end_s * SAMPLE_RATE_HZ)]
-        yield Segment(index, start_s, end_s, encode_flac(piece), FLAC)
+        yield Segment(index, start_s, end_s, encode_flac(piece), _FLAC)

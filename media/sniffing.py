@@ -83,7 +83,7 @@ def sniff(data: bytes, limits: Limits) -> Kind:
     if name == "text":
         return TEXT
     if name in _MAYBE_ANIMATED:
-        from media.animation import is_animated
+        from media.frame_times import is_animated
 
         return _VIDEOS[name] if is_animated(data, name) else _IMAGES[name]
     if name in _MAYBE_SOUND:

@@ -11,14 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from media.containers import open_container
-from media.cutting import MP4, spans
 from media.limits import Clock, Limits
+from media.spans import spans
 from media.tracks import read_tracks
-from media.types import SAMPLE_RATE_HZ, Audio, Kind, Segment
+from media.types import SAMPLE_RATE_HZ, Audio, Kind, Modality, Segment
 from media.video import ANIMATIONS, decode_video, fitted_size, picture, thin
 
 __all__ = ["cut_video", "encode_mp4"]
 
+_MP4 = Kind(Modality.VIDEO, "mp4", "video/mp4")
 _TIME_BASE = Fraction(1, 90_000)
 _Picture = tuple[float, npt.NDArray[np.uint8]]
 
@@ -40,7 +41,7 @@ def cut_video(data: bytes, kind: Kind, limits: Limits) -> Iterator[Segment]:
             shown = zip(times, tracks.frames_at(times, clock), strict=True)
             pictures = ((t - start_s, picture(frame, size)) for t, (_, frame) in shown)
             yield Segment(
-                index, start_s, end_s, encode_mp4(pictures, _part(audio, start_s, end_s), limits), MP4
+                index, start_s, end_s, encode_mp4(pictures, _part(audio, start_s, end_s), limits), _MP4
             )
 
 
@@ -54,7 +55,7 @@ def _cut_animation(data: bytes, kind: Kind, limits: Limits) -> Iterator[Segment]
         pictures = (
             (max(0.0, float(video.times_s[i]) - start_s), video.frames[i]) for i in range(first, last)
         )
-        yield Segment(index, start_s, end_s, encode_mp4(pictures, None, limits), MP4)
+        yield Segment(index, start_s, end_s, encode_mp4(pictures, None, limits), _MP4)
 
 
 def _part(audio: Audio | None, start_s: float, end_s: float) -> npt.NDArray[np.float32] | None:

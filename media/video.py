@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from media.animation import animation_frames, checked_lengths_s
+from media.animation import animation_frames
 from media.containers import open_container
 from media.errors import CorruptError, TooManyFramesError, UnsupportedError
+from media.frame_times import checked_lengths_s
 from media.limits import Clock, Limits, check_size
 from media.tracks import read_tracks
 from media.types import Kind, Modality, Video

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from media import Limits, TooLongError, decode_audio, decode_video, probe, segments, sniff
-from media.cutting import encode_flac, spans
+from media.cutting import encode_flac
+from media.spans import spans
 
 SHORT = Limits(
     segment_audio_s=2.0, segment_audio_overlap_s=0.5, segment_video_s=2.0, segment_video_overlap_s=0.5
