@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
-from media.limits import Limits
+from media.limits import Clock, Limits
 from media.probing import probe
 from media.spans import spans
 from media.types import SAMPLE_RATE_HZ, Kind, Modality, Segment
@@ -19,19 +20,20 @@ __all__ = ["encode_flac", "segments"]
 _FLAC = Kind(Modality.AUDIO, "flac", "audio/flac")
 
 
-def segments(data: bytes, kind: Kind, limits: Limits) -> Iterator[Segment]:
-    """Pieces in order. Together they cover the whole; neighbours overlap.
+def segments(data: bytes, kind: Kind, limits: Limits, first_s: float = math.inf) -> Iterator[Segment]:
+    """Pieces in order. Together they cover the whole, or its first `first_s` seconds; neighbours overlap.
 
     A sound within segment_audio_s, a video within segment_video_s (and both within segment_bytes) gives
     itself, unchanged; so does every text and picture, with no duration. Pieces of sounds are FLAC, 16 kHz,
     mono; pieces of videos are MP4 (H.264, Opus) of at most segment_video_height_px and segment_video_fps.
-    Raises what `probe`, `decode_audio` and `decode_video` raise.
+    Of what lies beyond `first_s` nothing is decoded. A piece is cut within segment_deadline_s of the first
+    one. Raises what `probe`, `decode_audio` and `decode_video` raise.
     """
     if kind.modality in {Modality.TEXT, Modality.IMAGE}:
         yield Segment(0, 0.0, 0.0, data, kind)
         return
     if kind.modality is Modality.AUDIO:
-        yield from _sound(data, kind, limits)
+        yield from _sound(data, kind, limits, first_s)
         return
     duration_s = probe(data, kind, limits).duration_s
     if len(data) <= limits.segment_bytes and duration_s <= limits.segment_video_s:
@@ -39,7 +41,7 @@ def segments(data: bytes, kind: Kind, limits: Limits) -> Iterator[Segment]:
         return
     from media.transcoding import cut_video
 
-    yield from cut_video(data, kind, limits)
+    yield from cut_video(data, kind, limits, first_s)
 
 
 def encode_flac(samples: npt.NDArray[np.float32]) -> bytes:
@@ -57,11 +59,12 @@ def encode_flac(samples: npt.NDArray[np.float32]) -> bytes:
     return file.getvalue()
 
 
-def _sound(data: bytes, kind: Kind, limits: Limits) -> Iterator[Segment]:
+def _sound(data: bytes, kind: Kind, limits: Limits, first_s: float) -> Iterator[Segment]:
     from media.audio import decode_audio
 
     probe(data, kind, limits)
-    audio = decode_audio(data, limits, kind)
+    clock = Clock(limits.segment_deadline_s, limit="segment_deadline_s", kind=kind.format)
+    audio = decode_audio(data, limits, kind, first_s=first_s, clock=clock)
     if len(data) <= limits.segment_bytes and audio.duration_s <= limits.segment_audio_s:
         yield Segment(0, 0.0, audio.duration_s, data, kind)
         return

@@ -1,4 +1,4 @@
-"""How long each picture of an animated GIF, WebP or PNG is shown: from the block structure, nothing decoded."""
+"""How long each picture of an animated GIF, WebP or PNG is shown: from its blocks, nothing decoded."""
 
 from __future__ import annotations
 
