@@ -12,7 +12,7 @@ import typer
 from google.protobuf import json_format
 from rich.console import Console
 
-from catalogue import CatalogueError, read_catalogue
+from catalogue import CatalogueError, is_plain_folder, read_catalogue
 from cli.client import Client, ClientError
 from cli.filters import FilterSyntaxError, parse_filters
 from cli.indexing import index_items
@@ -49,9 +49,21 @@ def up() -> None:
 
 @app.command()
 def index(path: Annotated[Path, typer.Argument(exists=True)], target: Target = None) -> None:
-    """Index a JSONL manifest or a folder of media. It may be interrupted and repeated."""
+    """Index a JSONL manifest or a folder of media. It may be interrupted and repeated.
+
+    In a folder, a file that cannot be read or indexed is named and passed over; its item keeps the others.
+    """
     with reported(), Client(target or Stack(load_settings()).target) as client:
-        summary = index_items(client, list(read_catalogue(path)), err)
+        items = list(
+            read_catalogue(
+                path, lambda error: err.print(f"passed over {error}", markup=False, soft_wrap=True)
+            )
+        )
+        summary = index_items(client, items, err, lenient=is_plain_folder(path))
+        for media in summary.passed_over:
+            name = media.path.relative_to(path.resolve()) if media.path else "a text"
+            reason = f"{media.error.code}: {media.error.message}"
+            err.print(f"passed over {name} ({media.item_id}): {reason}", markup=False, soft_wrap=True)
         for result in summary.refused:
             where = f" media {result.error.part}" if result.error.HasField("part") else ""
             err.print(

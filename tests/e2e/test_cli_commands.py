@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from fixtures_system import ITEMS, System
 
@@ -91,6 +92,28 @@ def test_indexing_again_changes_nothing(system: System) -> None:
     assert f"{ITEMS} unchanged" in output
     status = json.loads(sensorium(system, "status", "--json"))
     assert int(status["items"]) == ITEMS
+
+
+def test_a_folder_is_indexed_without_the_files_that_are_no_media(
+    system: System, items: list[ManifestItem], tmp_path: Path
+) -> None:
+    _, picture = file_of(items, Modality.IMAGE)
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "lenient_item.png").write_bytes(picture.read_bytes())
+    (folder / "lenient_item.pdf").write_bytes(b"%PDF-1.7 not media")
+    (folder / "lenient_broken.png").write_bytes(picture.read_bytes()[:-100])
+    (folder / "notes.txt").write_bytes(b"\xff\xfe\x00")
+    output = sensorium(system, "index", str(folder), code=1)  # one item has nothing left
+    assert "passed over lenient_item.pdf (lenient_item): media.unsupported" in output
+    assert "notes.txt: not UTF-8" in output
+    assert "refused lenient_broken media 0: media." in output
+    assert "1 indexed, 1 refused" in output
+    found = hits(sensorium(system, "search", "--image", str(picture), "--limit", "10", "--json"))
+    try:
+        assert "lenient_item" in found
+    finally:
+        httpx.delete(f"{system.rest_url}/v1/items/lenient_item", timeout=30).raise_for_status()
 
 
 def test_nothing_running_is_said(system: System) -> None:

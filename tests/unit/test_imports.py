@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -113,6 +114,28 @@ def test_a_room_imports_only_what_it_may(room: str) -> None:
         and not any(under(name, allowed) for allowed in MAY[room])
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_modules_of_a_room_form_layers(room: str) -> None:
+    """No circle of imports, also where an import inside a function would hide it."""
+    modules = {module(path): path for path in sources(room)}
+    graph: dict[str, set[str]] = {name: set() for name in modules}
+    for own, path in modules.items():
+        for name, _ in imports(path):
+            # The longest beginning of the name that is a module: the rest is something inside it.
+            parts = name.split(".")
+            found = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+            graph[own].add(next((each for each in found if each in modules), own))
+        graph[own].discard(own)
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
 
 
 @pytest.mark.parametrize("room", SERVING_PATH)

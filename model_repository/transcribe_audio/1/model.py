@@ -20,7 +20,7 @@ from search import Transcript, choose, greedy, phrase_search
 from tokens import Tokens
 from vocabulary import Vocabularies, Vocabulary
 
-from media import SAMPLE_RATE_HZ, Limits, MediaError, audio_input, decode_audio
+from media import AUDIO_BUCKETS_S, SAMPLE_RATE_HZ, Limits, MediaError, audio_input, decode_audio
 
 _THREADS = 1
 _TOKENS_A_SECOND = 6.5  # Moonshine's own bound against endless repetition
@@ -65,7 +65,8 @@ class TritonPythonModel:
 
     def _decode(self, values: list[bytes]) -> list[_Sound] | MediaError:
         try:
-            return [_Sound(*audio_input(decode_audio(v, self._limits).samples), None) for v in values]
+            sounds = [decode_audio(v, self._limits, first_s=AUDIO_BUCKETS_S[-1]) for v in values]
+            return [_Sound(*audio_input(sound.samples), None) for sound in sounds]
         except MediaError as error:
             return error
 
