@@ -117,8 +117,8 @@ class Tracks:
         )
         if sound is None:
             return None
-        samples, first_s = sound
-        lag_s = 0.0 if first_s is None else first_s - self.start_s
+        samples, heard_s = sound  # heard_s: when the first of them sounds
+        lag_s = 0.0 if heard_s is None else heard_s - self.start_s
         if _SYNC_S < abs(lag_s) < limits.max_video_s:
             lag = round(lag_s * SAMPLE_RATE_HZ)
             samples = np.concatenate([np.zeros(max(lag, 0), np.float32), samples[max(-lag, 0) :]])
