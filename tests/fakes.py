@@ -48,6 +48,8 @@ __all__ = [
 
 VERSION = "fake-1"
 
+_OF_ITEMS = re.compile(r"(?:\((?P<rest>.*)\) and )?item_id (?P<word>in|not in) (?P<ids>\[[^]]*\])")
+
 _PAIRS = {f"{q.value}->{i.value}": (12.0, -6.0) for q in Modality for i in Modality}
 _PAIRS |= {"audio->audio/native": (12.0, -6.0), "video->video/native": (12.0, -6.0)}
 EMBEDDING_SET = EmbeddingSet("fake", VERSION, {"encode_text": "fp32"}, Calibration(_PAIRS))
@@ -118,7 +120,7 @@ class FakeEncoder(_Faults):
 
 
 class FakeVectorStore(_Faults):
-    """Rows in a list. Of expressions it knows "item_id in [...]"; ``accepts`` judges any other."""
+    """Rows in a list. Of expressions it knows "item_id (not) in [...]"; ``accepts`` judges any other."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,12 +159,11 @@ class FakeVectorStore(_Faults):
         return found
 
     def _satisfies(self, row: Row, expression: str) -> bool:
-        among = re.search(r"item_id in (\[.*\])$", expression)
-        if among is not None:
-            if row.item_id not in json.loads(among[1]):
-                return False
-            expression = expression[: among.start()].removesuffix(") and ").removeprefix("(")
-        return not expression or self.accepts(row, expression)
+        last = _OF_ITEMS.fullmatch(expression)
+        if last is None:
+            return not expression or self.accepts(row, expression)
+        named = row.item_id in json.loads(last["ids"])
+        return named is (last["word"] == "in") and self._satisfies(row, last["rest"] or "")
 
     async def vectors(
         self, keys: Sequence[str], embedding_version: str, deadline_s: float

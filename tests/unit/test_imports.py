@@ -65,6 +65,7 @@ RINGS: tuple[frozenset[str], ...] = (
     frozenset({"query"}),
     frozenset({"trace", "deadlines", "calibrate", "cache", "diversify", "filters", "metrics", "logs"}),
     frozenset({"admit", "classify", "compose", "fusion", "answer", "wire"}),
+    frozenset({"searches"}),
     frozenset({"embed", "transcribe", "retrieve"}),
     frozenset({"pipeline"}),
     frozenset({"service"}),
