@@ -30,7 +30,13 @@ async def build_hits(
         trace.degrade("answer", f"item fields: {reason(error)}")
         stored = {candidate.item_id: CatalogueItem(candidate.item_id) for candidate in candidates}
     hits = tuple(
-        Hit(stored[candidate.item_id], candidate.score, candidate.signals, moment(candidate))
+        Hit(
+            stored[candidate.item_id],
+            candidate.score,
+            candidate.signals,
+            moment(candidate),
+            candidate.influences,
+        )
         for candidate in candidates
         if candidate.item_id in stored
     )

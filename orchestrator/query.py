@@ -10,9 +10,11 @@ from orchestrator.types import CatalogueItem, Modality, RowHit
 __all__ = [
     "Candidate",
     "Hit",
+    "Influence",
     "Moment",
     "PartInfo",
     "QueryPart",
+    "SearchOptions",
     "SearchQuery",
     "SearchResult",
     "Signal",
@@ -33,8 +35,22 @@ class QueryPart:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """Stages that a request asks for (True) or forgoes (False); None leaves it to the server."""
+
+    rerank: bool | None = None
+    attend: bool | None = None
+    expand: bool | None = None
+    multi_hop: bool | None = None
+    personalise: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """A validated request. ``expression`` is a compiled filter (see ``filters.py``), "" for none."""
+    """A validated request.
+
+    ``expression`` is a compiled filter (see ``filters.py``), "" for none; ``user`` is opaque, "" for nobody.
+    """
 
     parts: tuple[QueryPart, ...]
     expression: str = ""
@@ -43,6 +59,8 @@ class SearchQuery:
     offset: int = 0
     min_score: float = 0.0
     mmr_lambda: float | None = None
+    user: str = ""
+    options: SearchOptions = SearchOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +81,22 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
+class Influence:
+    """What a stage behind fusion did to a score, and why, in words for people."""
+
+    stage: str
+    detail: str
+    change: float
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
-    """An item with its fused score (0..1) and every signal behind it, the strongest first."""
+    """An item with its score (0..1), every signal behind it, strongest first, and what changed it since."""
 
     item_id: str
     score: float
     signals: tuple[Signal, ...]
+    influences: tuple[Influence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +138,7 @@ class Hit:
     score: float
     signals: tuple[Signal, ...]
     moment: Moment | None
+    influences: tuple[Influence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

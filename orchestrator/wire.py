@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from orchestrator.errors import RequestError, SensoriumError
 from orchestrator.filters import compile_filter
-from orchestrator.query import Hit, QueryPart, SearchQuery, SearchResult
+from orchestrator.query import Hit, QueryPart, SearchOptions, SearchQuery, SearchResult
 from orchestrator.types import CatalogueItem, ItemDraft, MediaInfo, Modality, Outcome, UpsertOutcome
 from sensorium.v1 import sensorium_pb2 as pb
 
@@ -65,7 +65,13 @@ def query_from_message(request: pb.SearchRequest) -> SearchQuery:
         offset=request.offset,
         min_score=request.min_score if request.HasField("min_score") else 0.0,
         mmr_lambda=request.mmr_lambda if request.HasField("mmr_lambda") else None,
+        user=request.user,
+        options=_options(request.options),
     )
+
+
+def _options(message: pb.SearchOptions) -> SearchOptions:
+    return SearchOptions(**{field.name: value for field, value in message.ListFields()})
 
 
 def response_message(result: SearchResult, request_id: str) -> pb.SearchResponse:
@@ -105,6 +111,10 @@ def _hit_message(hit: Hit) -> pb.Hit:
                 part=signal.part,
             )
             for signal in hit.signals
+        ],
+        influences=[
+            pb.Influence(stage=influence.stage, detail=influence.detail, change=influence.change)
+            for influence in hit.influences
         ],
     )
     if hit.moment is not None:

@@ -31,7 +31,7 @@ class QueryPart(_message.Message):
     def __init__(self, text: _Optional[str] = ..., data: _Optional[bytes] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("parts", "filter", "target_modalities", "limit", "offset", "min_score", "mmr_lambda", "user")
+    __slots__ = ("parts", "filter", "target_modalities", "limit", "offset", "min_score", "mmr_lambda", "user", "options")
     PARTS_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     TARGET_MODALITIES_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +40,7 @@ class SearchRequest(_message.Message):
     MIN_SCORE_FIELD_NUMBER: _ClassVar[int]
     MMR_LAMBDA_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
     parts: _containers.RepeatedCompositeFieldContainer[QueryPart]
     filter: Filter
     target_modalities: _containers.RepeatedScalarFieldContainer[Modality]
@@ -48,7 +49,22 @@ class SearchRequest(_message.Message):
     min_score: float
     mmr_lambda: float
     user: str
-    def __init__(self, parts: _Optional[_Iterable[_Union[QueryPart, _Mapping]]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., target_modalities: _Optional[_Iterable[_Union[Modality, str]]] = ..., limit: _Optional[int] = ..., offset: _Optional[int] = ..., min_score: _Optional[float] = ..., mmr_lambda: _Optional[float] = ..., user: _Optional[str] = ...) -> None: ...
+    options: SearchOptions
+    def __init__(self, parts: _Optional[_Iterable[_Union[QueryPart, _Mapping]]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., target_modalities: _Optional[_Iterable[_Union[Modality, str]]] = ..., limit: _Optional[int] = ..., offset: _Optional[int] = ..., min_score: _Optional[float] = ..., mmr_lambda: _Optional[float] = ..., user: _Optional[str] = ..., options: _Optional[_Union[SearchOptions, _Mapping]] = ...) -> None: ...
+
+class SearchOptions(_message.Message):
+    __slots__ = ("rerank", "attend", "expand", "multi_hop", "personalise")
+    RERANK_FIELD_NUMBER: _ClassVar[int]
+    ATTEND_FIELD_NUMBER: _ClassVar[int]
+    EXPAND_FIELD_NUMBER: _ClassVar[int]
+    MULTI_HOP_FIELD_NUMBER: _ClassVar[int]
+    PERSONALISE_FIELD_NUMBER: _ClassVar[int]
+    rerank: bool
+    attend: bool
+    expand: bool
+    multi_hop: bool
+    personalise: bool
+    def __init__(self, rerank: _Optional[bool] = ..., attend: _Optional[bool] = ..., expand: _Optional[bool] = ..., multi_hop: _Optional[bool] = ..., personalise: _Optional[bool] = ...) -> None: ...
 
 class Filter(_message.Message):
     __slots__ = ("price", "category", "tags_any", "tags_all", "available")
@@ -128,16 +144,28 @@ class StageTime(_message.Message):
     def __init__(self, stage: _Optional[str] = ..., ms: _Optional[float] = ...) -> None: ...
 
 class Hit(_message.Message):
-    __slots__ = ("item", "score", "signals", "moment")
+    __slots__ = ("item", "score", "signals", "moment", "influences")
     ITEM_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     SIGNALS_FIELD_NUMBER: _ClassVar[int]
     MOMENT_FIELD_NUMBER: _ClassVar[int]
+    INFLUENCES_FIELD_NUMBER: _ClassVar[int]
     item: Item
     score: float
     signals: _containers.RepeatedCompositeFieldContainer[Signal]
     moment: Moment
-    def __init__(self, item: _Optional[_Union[Item, _Mapping]] = ..., score: _Optional[float] = ..., signals: _Optional[_Iterable[_Union[Signal, _Mapping]]] = ..., moment: _Optional[_Union[Moment, _Mapping]] = ...) -> None: ...
+    influences: _containers.RepeatedCompositeFieldContainer[Influence]
+    def __init__(self, item: _Optional[_Union[Item, _Mapping]] = ..., score: _Optional[float] = ..., signals: _Optional[_Iterable[_Union[Signal, _Mapping]]] = ..., moment: _Optional[_Union[Moment, _Mapping]] = ..., influences: _Optional[_Iterable[_Union[Influence, _Mapping]]] = ...) -> None: ...
+
+class Influence(_message.Message):
+    __slots__ = ("stage", "detail", "change")
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
+    stage: str
+    detail: str
+    change: float
+    def __init__(self, stage: _Optional[str] = ..., detail: _Optional[str] = ..., change: _Optional[float] = ...) -> None: ...
 
 class Signal(_message.Message):
     __slots__ = ("query_modality", "item_modality", "space", "similarity", "score", "weight", "part")

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = (
     "media",
     "catalogue",
+    "queries",
     "export",
     "training",
     "model_repository",
@@ -31,8 +32,9 @@ ROOMS = (
 MAY: dict[str, tuple[str, ...]] = {
     "media": (),
     "catalogue": ("media", "sensorium.v1"),
+    "queries": ("media", "catalogue", "sensorium.v1"),
     "export": ("media",),
-    "training": ("export", "media", "catalogue", "evaluation.metrics"),
+    "training": ("export", "media", "catalogue", "queries", "evaluation.metrics"),
     "model_repository": ("media",),
     "serving": (),
     "sensorium": (),
@@ -44,7 +46,7 @@ MAY: dict[str, tuple[str, ...]] = {
         "orchestrator.clients",
         "orchestrator.settings",
     ),
-    "evaluation": ("sensorium.v1", "catalogue"),
+    "evaluation": ("sensorium.v1", "catalogue", "queries"),
     "benchmarks": ("media", "catalogue", "sensorium.v1"),
     "cli": (
         "media",
@@ -137,6 +139,17 @@ def test_modules_of_a_room_form_layers(room: str) -> None:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
         pytest.fail(" <- ".join(error.args[1]))
+
+
+def test_training_never_sees_the_human_recordings() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for room in ("training", "queries")
+        for path in sources(room)
+        for name, line in imports(path)
+        if under(name, "queries.recordings")
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("room", SERVING_PATH)

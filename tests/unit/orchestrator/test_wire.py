@@ -4,7 +4,17 @@ import pytest
 
 from media import Modality
 from orchestrator.errors import FilterError, PartError, RequestError
-from orchestrator.query import Hit, Moment, PartInfo, QueryPart, SearchResult, Signal, StageTime
+from orchestrator.query import (
+    Hit,
+    Influence,
+    Moment,
+    PartInfo,
+    QueryPart,
+    SearchOptions,
+    SearchResult,
+    Signal,
+    StageTime,
+)
 from orchestrator.types import CatalogueItem, MediaInfo, Outcome, RowHit, UpsertOutcome
 from orchestrator.wire import (
     draft_from_message,
@@ -41,10 +51,20 @@ def unset(message: object) -> list[str]:
     return found
 
 
+def test_an_option_that_is_unset_is_left_to_the_server() -> None:
+    request = pb.SearchRequest(parts=[pb.QueryPart(text="x")], user="somebody")
+    assert query_from_message(request).options == SearchOptions()
+    request.options.rerank = False
+    request.options.expand = True
+    query = query_from_message(request)
+    assert query.options == SearchOptions(rerank=False, expand=True)
+    assert query.user == "somebody"
+
+
 def test_every_field_of_an_answer_is_reachable() -> None:
     row = RowHit("i", Modality.AUDIO, 1, 2, 3.0, 4.0, 0.5)
     signal = Signal(1, Modality.TEXT, Modality.AUDIO, "unified", 0.5, 0.6, 0.7, row)
-    hit = Hit(ITEM, 0.9, (signal,), Moment(Modality.AUDIO, 1, 3.0, 4.0))
+    hit = Hit(ITEM, 0.9, (signal,), Moment(Modality.AUDIO, 1, 3.0, 4.0), (Influence("rerank", "why", -0.1),))
     result = SearchResult(
         hits=(hit,),
         candidates=7,
