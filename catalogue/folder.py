@@ -45,8 +45,8 @@ def read_folder(path: Path, passed_over: PassedOver | None = None) -> Iterator[M
 
     Hidden files and folders are passed over; folders that are links are not entered. A folder that cannot be
     listed, a link that leaves the folder or leads nowhere, what is no regular file, and a text that is empty,
-    too long or not UTF-8, are told to `passed_over`, and reading goes on without them; without `passed_over` they
-    are raised. Raises FolderError in any case when there is nothing to read.
+    too long or not UTF-8, are told to `passed_over`, and reading goes on without them; without `passed_over`
+    they are raised. Raises FolderError in any case when there is nothing to read.
     """
     tell = passed_over or _raise
     root = path.resolve()

@@ -33,7 +33,7 @@ class PassedOverMedia:
 class Summary:
     """What became of the items: counts per outcome, rows in all, each refusal, and what was passed over.
 
-    `refused_files` has, by the id of the refused item, the file that the refusal is about, if it is about one.
+    `refused_files` has, by the id of the refused item, the file that the refusal is about, if any.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)

@@ -54,7 +54,7 @@ REFUSED = {
 
 
 def lookup_graph() -> onnx.ModelProto:
-    """rows INT64[B, 1] -> values FP32[B, 1, 2] of a table of three rows, their doubles, and company INT64[B, 1].
+    """rows INT64[B, 1] -> values FP32[B, 1, 2] of a table of three rows, their doubles, company INT64[B, 1].
 
     Company is B, so that an answer tells how many rows were in its call.
     """
