@@ -14,10 +14,13 @@ import pytest
 from fixtures_system import ITEMS, System
 
 from catalogue import ManifestItem, read_manifest
+from cli.client import Client
+from cli.demo import search_samples
 from cli.processes import read_record
 from media import Limits, Modality, sniff
 
 SENSORIUM = Path(sys.executable).with_name("sensorium")
+ROOT = Path(__file__).parents[2]
 
 
 def sensorium(
@@ -134,3 +137,32 @@ def test_what_runs_is_left_running_and_nothing_running_is_no_error(system: Syste
     assert re.search(rf"items +{ITEMS}\b", output)
     assert read_record("triton", system.stack.settings.home / "run") == before
     assert "nothing was running" in sensorium(system, "down", environ={"SENSORIUM_HOME": str(tmp_path)})
+
+
+def test_the_demo_searches_and_leaves_a_system_that_ran_before(system: System) -> None:
+    home = system.stack.settings.home
+    (home / "catalogues").mkdir()
+    (home / "catalogues" / "generated").symlink_to(system.catalogue.parent)
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.demo", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**system.stack.environ, "SENSORIUM_HOME": str(home)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for word in ("text ", "image:", "audio:", "video:", "text + image", "rank of its item", "retrieve"):
+        assert word in done.stdout
+    assert "not found" not in done.stdout
+    sensorium(system, "status")
+
+
+def test_the_demo_says_which_searches_missed(system: System, items: list[ManifestItem]) -> None:
+    strangers = [item.model_copy(update={"id": f"{item.id}-not-indexed"}) for item in items]
+    with Client(system.grpc_target) as client:
+        missed = search_samples(client, strangers)
+    assert [title.split(":")[0].split(' "')[0] for title in missed] == [
+        "text", "image", "audio", "video", "text + image",
+    ]  # fmt: skip
