@@ -44,9 +44,9 @@ def read_folder(path: Path, passed_over: PassedOver | None = None) -> Iterator[M
     """One item per stem, folder by folder in the order of names.
 
     Hidden files and folders are passed over; folders that are links are not entered. A folder that cannot be
-    listed, a link that leaves the folder or leads nowhere, what is no regular file, and a text that is too
-    long or not UTF-8, are told to `passed_over`, and reading goes on without them; without `passed_over` they
-    are raised. Raises FolderError in any case when there is nothing to read.
+    listed, a link that leaves the folder or leads nowhere, what is no regular file, and a text that is empty,
+    too long or not UTF-8, are told to `passed_over`, and reading goes on without them; without `passed_over`
+    they are raised. Raises FolderError in any case when there is nothing to read.
     """
     tell = passed_over or _raise
     root = path.resolve()
@@ -97,6 +97,8 @@ def _item(
             _check_file(root, member)
             if member.suffix.lower() == ".txt":
                 description = _text(member)
+                if not description:
+                    raise FolderError(member, "is empty")
             else:
                 media.append({"path": str(member.relative_to(root))})
             usable = True

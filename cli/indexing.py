@@ -31,18 +31,26 @@ class PassedOverMedia:
 
 @dataclass(slots=True)
 class Summary:
-    """What became of the items: counts per outcome, rows in all, each refusal, and what was passed over."""
+    """What became of the items: counts per outcome, rows in all, each refusal, and what was passed over.
+
+    `refused_files` has, by the id of the refused item, the file that the refusal is about, if any.
+    """
 
     outcomes: Counter[str] = field(default_factory=Counter)
     rows: int = 0
     refused: list[pb.UpsertResult] = field(default_factory=list)
+    refused_files: dict[str, Path] = field(default_factory=dict)
     passed_over: list[PassedOverMedia] = field(default_factory=list)
 
-    def add(self, result: pb.UpsertResult) -> None:
+    def add(self, item: ManifestItem, result: pb.UpsertResult) -> None:
         self.outcomes[pb.UpsertResult.Outcome.Name(result.outcome)] += 1
         self.rows += result.rows
         if result.outcome == pb.UpsertResult.REFUSED:
             self.refused.append(result)
+            if result.error.HasField("part") and result.error.part < len(item.media):
+                path = item.media[result.error.part].path
+                if path is not None:
+                    self.refused_files[item.id] = path
 
     def line(self) -> str:
         counts = ", ".join(f"{count:,} {name.lower()}" for name, count in sorted(self.outcomes.items()))
@@ -66,7 +74,7 @@ def index_items(
             for item, result in _sent(client, items):
                 rest = without_refused(item, result) if lenient else None
                 if rest is None:
-                    summary.add(result)
+                    summary.add(item, result)
                     progress.advance(bar)
                 else:
                     summary.passed_over.append(

@@ -59,7 +59,8 @@ def test_a_linked_folder_is_not_entered(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"x" * (MAX_TEXT_BYTES + 1), "longer than"), (b"\xff\xfe\x00", "not UTF-8")]
+    ("content", "reason"),
+    [(b"x" * (MAX_TEXT_BYTES + 1), "longer than"), (b"\xff\xfe\x00", "not UTF-8"), (b" \n", "is empty")],
 )
 def test_a_bad_text(tree: Path, content: bytes, reason: str) -> None:
     (tree / "bad.txt").write_bytes(content)

@@ -63,6 +63,7 @@ def test_a_folder_is_indexed_without_what_is_refused(folder: Path) -> None:
     assert {media.error.code for media in summary.passed_over} == {"media.unsupported"}
     # Nothing is left of this one.
     assert [result.id for result in summary.refused] == ["README"]
+    assert summary.refused_files == {"README": folder / "README.pdf"}
     assert summary.outcomes == {"INDEXED": 4, "REFUSED": 1}
 
 
