@@ -102,11 +102,9 @@ def _headline(report: Report) -> Iterable[str]:
 
 
 def _stages(headline: Mapping[str, Any]) -> Iterable[str]:
-    names = [
-        name
-        for name in dict.fromkeys(stage for each in headline.values() for stage in each["latency_ms"])
-        if "/" not in name
-    ]
+    whole = ("total", "client")
+    told = dict.fromkeys(stage for each in headline.values() for stage in each["latency_ms"])
+    names = [name for name in told if "/" not in name and name not in whole] + list(whole)
     yield "Median milliseconds per stage:"
     yield ""
     yield f"| query | {' | '.join(names)} |"

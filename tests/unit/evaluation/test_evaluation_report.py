@@ -20,7 +20,9 @@ FIGURES: dict[str, Any] = {
     **{f"{name}_ci95": [0.4, 0.6] for name in MEASURES},
     "queries": 9,
     "about": "test",
-    "latency_ms": {"embed": {"p50": 0.5, "p95": 1.0}, "total": {"p50": 1.0, "p95": 2.0}},
+    "latency_ms": {
+        name: {"p50": 1.0, "p95": 2.0} for name in ("embed", "embed/triton", "total", "client", "transcribe")
+    },
     "degraded": 0,
     "per_query": {"q": dict.fromkeys(MEASURES, 0.5)},
 }
@@ -56,6 +58,7 @@ def test_the_tables_say_what_was_reached_and_what_was_missed() -> None:
     assert "0.32: MISSED" in table
     assert "90% (80% to 100%)" in table
     assert "rerank off" in table
+    assert "| query | embed | transcribe | total | client |" in table
     assert "reaches 60% of its text" in table
     assert "| paraphrase | 0.500 | 0.500 (-0.100 to +0.100) |" in table
 
