@@ -61,8 +61,7 @@ Split = Annotated[
     Side, typer.Option(help="Whose queries are asked; nothing may be chosen by the test split's.")
 ]
 Options = Annotated[
-    dict[str, bool],
-    typer.Option(parser=parse_options, metavar="NAME=BOOL,...", help="Stages to ask for or to forgo."),
+    str, typer.Option(metavar="NAME=BOOL,...", help="Stages to ask for or to forgo: rerank, expand, ...")
 ]
 Quick = Annotated[bool, typer.Option("--quick", help="A few queries of each kind, always the same.")]
 DEFAULT_TARGET = "127.0.0.1:8081"
@@ -80,7 +79,7 @@ def relevance(
     grpc: Target = DEFAULT_TARGET,
     out: Out = DEFAULT_OUT,
     split: Split = Side.TEST,
-    options: Options = {},  # noqa: B006
+    options: Options = "",
     quick: Quick = False,
 ) -> None:
     """Made queries -> items, every pair of modalities, and baselines, on the stamps."""
@@ -89,7 +88,9 @@ def relevance(
     _measure(
         out,
         False,
-        lambda told: evaluate(grpc, catalogue, CatalogueSettings(), told, split.value, options, quick),
+        lambda told: evaluate(
+            grpc, catalogue, CatalogueSettings(), told, split.value, parse_options(options), quick
+        ),
     )
 
 
@@ -98,7 +99,7 @@ def attributes(
     catalogue: Catalogue,
     grpc: Target = DEFAULT_TARGET,
     out: Out = DEFAULT_OUT,
-    options: Options = {},  # noqa: B006
+    options: Options = "",
     quick: Quick = False,
 ) -> None:
     """Attributes and compositions, on the generated catalogue; added to what `out` has."""
@@ -107,7 +108,9 @@ def attributes(
     _measure(
         out,
         True,
-        lambda told: evaluate_attributes(grpc, catalogue, CatalogueSettings(), told, options, quick),
+        lambda told: evaluate_attributes(
+            grpc, catalogue, CatalogueSettings(), told, parse_options(options), quick
+        ),
     )
 
 
@@ -117,7 +120,7 @@ def diversity(
     grpc: Target = DEFAULT_TARGET,
     out: Out = DEFAULT_OUT,
     split: Split = Side.TEST,
-    options: Options = {},  # noqa: B006
+    options: Options = "",
     quick: Quick = False,
 ) -> None:
     """Diversity against relevance for MMR's lambda from 0 to 1, on the stamps; added to what `out` has."""
@@ -127,7 +130,7 @@ def diversity(
         out,
         True,
         lambda told: measure_diversity(
-            grpc, catalogue, CatalogueSettings(), told, split.value, options, quick
+            grpc, catalogue, CatalogueSettings(), told, split.value, parse_options(options), quick
         ),
     )
 

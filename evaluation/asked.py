@@ -63,7 +63,10 @@ PAIRS = (
         Pair(f"{name}->{pb.Modality.Name(target).lower()}", kind, target, about)
         for name, kind, about in _SETS
         for target in (pb.TEXT, pb.IMAGE, pb.AUDIO, pb.VIDEO)
+        if (kind, target) != ("picture", pb.IMAGE)
     ),
+    # what is indexed itself is no answer
+    Pair("image->image", "picture among pictures", pb.IMAGE, "pictures with another of the same meaning"),
     Pair("recorded text->image", "recorded text", pb.IMAGE, "what the recordings say, as text"),
 )
 QUICK_PAIRS = frozenset(("text->image", "image->text", "video->text", "audio->image", "recorded text->image"))
@@ -83,9 +86,8 @@ class QuerySets:
         self._quick = quick
         self._makers: dict[str, Callable[[], list[Query]]] = {
             "description": lambda: [Query(item.id, item, (item.description,)) for item in self._own],
-            "picture": lambda: [
-                Query(item.id, item, item.paths("")[:1], copy=True) for item in self._own if item.paths("")
-            ],
+            "picture": lambda: self._pictures(copy=False),
+            "picture among pictures": lambda: self._pictures(copy=True),
             "paraphrase": lambda: self._made("paraphrase"),
             "photograph": lambda: self._made("photograph"),
             "speech": lambda: [query for query in self._made("speech") if query.way == "description"],
@@ -116,6 +118,9 @@ class QuerySets:
             return found
         few = set(sorted((query.item.id for query in found), key=_spread)[:QUICK_QUERIES])
         return [query for query in found if query.item.id in few]
+
+    def _pictures(self, copy: bool) -> list[Query]:
+        return [Query(item.id, item, item.paths("")[:1], copy) for item in self._own if item.paths("")]
 
     def _made(self, kind: str) -> list[Query]:
         made = make_queries(kind, self._items, self._settings, split=self._split)

@@ -25,15 +25,8 @@ QUERIES = 60
 """Of each kind."""
 QUICK_QUERIES = 12
 TOP = 10
-WORDS = {
-    "mug": "cup",
-    "box": "chest",
-    "stool": "seat",
-    "lamp": "light",
-    "bottle": "flask",
-    "vase": "flower vase",
-}
-"""What else people call a shape; the catalogue's texts never do."""
+WORDS = {"mug": "cup", "box": "chest", "stool": "seat", "lamp": "light", "bottle": "flask"}
+"""What else people call some of the shapes."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +74,10 @@ def evaluate_attributes(
             "composition": {},
         }
         for kind, make in COMPOSITIONS.items():
-            made = list(make(items, count, settings))
-            found["composition"][kind] = _ask(system, kind, made, items, progress)
+            # a wish that nothing in the catalogue fulfils measures nothing
+            made = [query for query in make(items, count, settings) if query.answers(items)]
+            if made:
+                found["composition"][kind] = _ask(system, kind, made, items, progress)
     return found
 
 
@@ -135,10 +130,14 @@ def _worded(items: Sequence[ManifestItem], count: int) -> Iterator[Composed]:
 
 
 def _recoloured(items: Sequence[ManifestItem], count: int, settings: HasHome) -> Iterator[Composed]:
-    """ "This image, but blue": the same shape, and the colour that is asked."""
-    colours = sorted({str(item.attributes["colour"]) for item in items})
+    """ "This image, but blue": the same shape, and a colour that something of this shape has."""
     for item, photograph in _photographed(items, count, settings, "recoloured"):
-        others = [colour for colour in colours if colour != item.attributes["colour"]]
+        alike = [other for other in items if other.attributes["shape"] == item.attributes["shape"]]
+        others = sorted(
+            {str(other.attributes["colour"]) for other in alike} - {str(item.attributes["colour"])}
+        )
+        if not others:
+            continue
         colour = others[int(chance("recoloured", item.id).integers(len(others)))]
         shape = {"shape": str(item.attributes["shape"])}
         yield Composed(

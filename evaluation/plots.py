@@ -44,6 +44,8 @@ def _bars(figures: Mapping[str, Any], targets: Mapping[str, float], title: str, 
     axes.barh(names, means, xerr=[left, right], color=BLUE, ecolor=DARK, capsize=3, height=0.62)
     for place, name in enumerate(names):
         end = bounds[place][1]
+        if end < targets.get(name, 0.0) < end + 0.25:  # the mark would stand in the words
+            end = targets[name]
         axes.text(end + 0.015, place, f"{means[place]:.2f}  (n={figures[name]['queries']})", va="center")
         if name in targets:
             axes.plot([targets[name]] * 2, [place - 0.42, place + 0.42], color=RED, linewidth=2)

@@ -169,7 +169,13 @@ def _baselines(whole: Mapping[str, _Asked], items: Sequence[ManifestItem]) -> di
         for name, ranking in rankings.items():
             if ranking and (worded or name == "early"):
                 values = per_query(asked.relevant, ranking)
-                found[name][kind] = {**summary(values), "per_query": values_by_query(values)}
+                changes = [values["ndcg@10"][query] - asked.values["ndcg@10"][query] for query in ranking]
+                found[name][kind] = {
+                    **summary(values),
+                    "against_this_run": float(np.mean(changes)),
+                    "against_this_run_ci95": list(interval(changes)),
+                    "per_query": values_by_query(values),
+                }
     return found
 
 

@@ -102,11 +102,9 @@ def _headline(report: Report) -> Iterable[str]:
 
 
 def _stages(headline: Mapping[str, Any]) -> Iterable[str]:
-    names = [
-        name
-        for name in dict.fromkeys(stage for each in headline.values() for stage in each["latency_ms"])
-        if "/" not in name
-    ]
+    whole = ("total", "client")
+    told = dict.fromkeys(stage for each in headline.values() for stage in each["latency_ms"])
+    names = [name for name in told if "/" not in name and name not in whole] + list(whole)
     yield "Median milliseconds per stage:"
     yield ""
     yield f"| query | {' | '.join(names)} |"
@@ -118,15 +116,19 @@ def _stages(headline: Mapping[str, Any]) -> Iterable[str]:
 
 def _baselines(report: Report) -> Iterable[str]:
     names = [name for name, kinds in report["baselines"].items() if kinds]
-    yield "### Other ways to rank, NDCG@10 of the same queries"
+    yield "### Other ways to rank, NDCG@10 of the same queries (95 % of the difference from this run)"
     yield ""
     yield f"| query | this run | {' | '.join(names)} |"
-    yield f"|---|---:|{'---:|' * len(names)}"
+    yield f"|---|---:|{'---|' * len(names)}"
     for kind, figures in report["headline"].items():
         shown = []
         for name in names:
             found = report["baselines"][name].get(kind)
-            shown.append(f"{found['ndcg@10']:.3f}" if found else "")
+            if found:
+                low, high = found["against_this_run_ci95"]
+                shown.append(f"{found['ndcg@10']:.3f} ({low:+.3f} to {high:+.3f})")
+            else:
+                shown.append("")
         yield f"| {kind} | {figures['ndcg@10']:.3f} | {' | '.join(shown)} |"
     yield ""
     ways = ("late", "early", "cross-attention", "hybrid")

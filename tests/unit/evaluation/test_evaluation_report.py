@@ -20,7 +20,9 @@ FIGURES: dict[str, Any] = {
     **{f"{name}_ci95": [0.4, 0.6] for name in MEASURES},
     "queries": 9,
     "about": "test",
-    "latency_ms": {"embed": {"p50": 0.5, "p95": 1.0}, "total": {"p50": 1.0, "p95": 2.0}},
+    "latency_ms": {
+        name: {"p50": 1.0, "p95": 2.0} for name in ("embed", "embed/triton", "total", "client", "transcribe")
+    },
     "degraded": 0,
     "per_query": {"q": dict.fromkeys(MEASURES, 0.5)},
 }
@@ -36,7 +38,10 @@ def report() -> dict[str, Any]:
             "text->image": FIGURES | {"alignment": {"accuracy": 0.9, "accuracy_ci95": [0.8, 1.0]}},
             "image->text": FIGURES | {"ndcg@10": 0.1, "alignment": None},
         },
-        "baselines": {"bm25": {"paraphrase": FIGURES}, "early": {}},
+        "baselines": {
+            "bm25": {"paraphrase": FIGURES | {"against_this_run_ci95": [-0.1, 0.1]}},
+            "early": {},
+        },
         "targets": {
             "headline": {"paraphrase": 0.76, "clip": 0.65},
             "pairs": {"text->image": 0.4, "image->text": 0.32},
@@ -53,8 +58,9 @@ def test_the_tables_say_what_was_reached_and_what_was_missed() -> None:
     assert "0.32: MISSED" in table
     assert "90% (80% to 100%)" in table
     assert "rerank off" in table
+    assert "| query | embed | transcribe | total | client |" in table
     assert "reaches 60% of its text" in table
-    assert "| paraphrase | 0.500 | 0.500 |" in table
+    assert "| paraphrase | 0.500 | 0.500 (-0.100 to +0.100) |" in table
 
 
 def test_rows_have_as_many_cells_as_their_heads() -> None:

@@ -64,7 +64,15 @@ def test_a_set_is_of_the_split_that_is_asked(items: list[ManifestItem], tmp_path
     test, validation = (QuerySets(items, Home(tmp_path), split) for split in ("test", "validation"))
     assert [query.parts for query in test.of("description")] == [("A frog.",), ("The Frog",)]
     assert [query.name for query in validation.of("description")] == ["d"]
-    assert all(query.copy for query in test.of("picture"))
+    assert all(query.copy for query in test.of("picture among pictures"))
+    assert not any(query.copy for query in test.of("picture"))
+
+
+def test_only_pictures_among_pictures_are_copies(items: list[ManifestItem], tmp_path: Path) -> None:
+    sets = QuerySets(items, Home(tmp_path), "test")
+    for pair in PAIRS:
+        if pair.name.startswith("image->"):
+            assert all(query.copy == (pair.name == "image->image") for query in sets.of(pair.kind))
 
 
 def test_recordings_are_of_all_splits_but_while_test_is_not_asked(
