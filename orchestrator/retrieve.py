@@ -73,10 +73,11 @@ class Retriever:
         expression: str,
         trace: Trace,
         budget_s: float,
+        stage: str = "retrieve",
     ) -> list[Signal]:
         """The best signal per (query vector, item modality, item).
 
-        A search that fails is noted in ``trace``; the others stand.
+        A search that fails is noted in ``trace`` as one of ``stage``; the others stand.
 
         Raises:
             SensoriumError, TimeoutError: every search of the first pass failed.
@@ -86,7 +87,7 @@ class Retriever:
         first = _plan(positive, query.recall, targets)
         share = _FIRST_PASS_SHARE if query.mixed else 1.0
         rows = await self._run(
-            first, self._rows_per_search, expression, trace, deadline.budget_s(budget_s, share)
+            first, self._rows_per_search, expression, trace, deadline.budget_s(budget_s, share), stage
         )
         best = self._best(rows)
         if not query.mixed:
@@ -98,20 +99,26 @@ class Retriever:
         limit = _ROWS_PER_CANDIDATE * len(candidates)
         among = restrict_to_items(expression, candidates)
         try:
-            rows = await self._run(second, limit, among, trace, deadline.remaining_s)
+            rows = await self._run(second, limit, among, trace, deadline.remaining_s, stage)
         except (SensoriumError, TimeoutError) as error:
-            trace.degrade("retrieve", f"parts were not weighed against each other: {reason(error)}")
+            trace.degrade(stage, f"parts were not weighed against each other: {reason(error)}")
             return [signal for signal in best.values() if signal.row.item_id in set(candidates)]
         return list(self._best(rows).values())
 
     async def _run(
-        self, searches: Sequence[_Search], limit: int, expression: str, trace: Trace, budget_s: float
+        self,
+        searches: Sequence[_Search],
+        limit: int,
+        expression: str,
+        trace: Trace,
+        budget_s: float,
+        stage: str,
     ) -> list[tuple[_Search, list[list[RowHit]]]]:
         """What each search found; failures are noted, and raised only if nothing at all was found out."""
 
         async def one(search: _Search) -> list[list[RowHit]] | Exception:
             try:
-                with trace.waiting("retrieve", "milvus"):
+                with trace.waiting(stage, "milvus"):
                     async with asyncio.timeout(budget_s):
                         return await self._store.search(
                             search.space,
@@ -132,7 +139,7 @@ class Retriever:
             if isinstance(answer, Exception):
                 failed = failed or answer
                 space = "" if search.space == "unified" else f"/{search.space}"
-                trace.degrade("retrieve", f"{search.target.value}{space}: {reason(answer)}")
+                trace.degrade(stage, f"{search.target.value}{space}: {reason(answer)}")
             else:
                 done.append((search, answer))
         if failed is not None and not done:
