@@ -63,8 +63,8 @@ down: ## stop what `up` started
 train: env-test catalogue ## learn the adapters and calibration again (training/checkpoints/)
 	@$(BIN)/python -m training --profile lite
 
-evaluate: env-test triton models ## relevance on the stamps through the public API -> reports/evaluation.json
-	@$(BIN)/python -m cli.measure relevance
+evaluate: env-test triton models ## relevance through the public API -> reports/evaluation.json (ARGS="--quick", "--compare A B", ...)
+	@$(BIN)/python -m cli.measure relevance $(ARGS)
 
 bench: env-test triton models ## speed of encoders, Triton and whole searches -> reports/bench.json
 	@$(BIN)/python -m cli.measure speed

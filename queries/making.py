@@ -10,6 +10,7 @@ import numpy as np
 
 from catalogue.building import write_bytes
 from catalogue.manifest import ManifestItem
+from catalogue.split import Split
 from queries.clips import clip
 from queries.errors import UnknownKindError
 from queries.paraphrases import paraphrases
@@ -27,15 +28,19 @@ _RECIPES = {"photograph": "1", "speech": "1", "clip": "1", "effect": "1"}
 
 
 def make_queries(
-    kind: str, items: Sequence[ManifestItem], settings: HasHome, seed: int = 0
+    kind: str,
+    items: Sequence[ManifestItem],
+    settings: HasHome,
+    seed: int = 0,
+    split: Split | None = None,
 ) -> list[MadeQuery]:
     """At most one query an item, in their order; of `speech` one that reads the description and one that
     reads the paraphrase. An item that a kind cannot be made of gets none.
 
-    Give the whole catalogue and choose by split afterwards: a paraphrase that is the description of one of
-    `items` is left out, so that no query of one split is a description of another. What an item gets does
-    not otherwise depend on its neighbours. Human recordings are not made here: they stand in
-    `queries.recordings`, which only evaluation may import.
+    Give the whole catalogue and choose by `split`: a paraphrase that is the description of one of `items` is
+    left out, so that no query of one split is a description of another. What an item gets does not otherwise
+    depend on its neighbours. Human recordings are not made here: they stand in `queries.recordings`, which
+    only evaluation may import.
 
     Raises:
         UnknownKindError: not one of KINDS.
@@ -44,18 +49,19 @@ def make_queries(
     if kind not in KINDS:
         raise UnknownKindError(f"{kind!r} is not made: one of {', '.join(KINDS)}")
     cache = settings.home.absolute() / "cache"
+    own = [item for item in items if split is None or item.split == split]
     if kind == "photograph":
-        return _photographs(items, cache, seed)
+        return _photographs(own, cache, seed)
     if kind == "clip":
-        return _files(kind, "webm", "clip", items, clip, cache, seed)
+        return _files(kind, "webm", "clip", own, clip, cache, seed)
     if kind == "effect":
-        return _files(kind, "mp3", "effect", items, effect, cache, seed)
+        return _files(kind, "mp3", "effect", own, effect, cache, seed)
     said = paraphrases(items, open_wordnet(cache), seed)
     if kind == "paraphrase":
-        return said
+        return [query for query in said if split is None or query.item.split == split]
     if kind == "speech":
-        return _speech(items, said, cache, seed)
-    return _mixes(items, said, cache, seed)
+        return _speech(own, said, cache, seed)
+    return _mixes(own, said, cache, seed)
 
 
 def _photographs(items: Sequence[ManifestItem], cache: Path, seed: int) -> list[MadeQuery]:
