@@ -17,7 +17,7 @@ __all__ = ["Evidence", "join"]
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """``score`` (0..1): how probable it makes an item; ``signals``: what it rests on; ``detail``: in words."""
+    """``score`` (0..1): how probable it makes an item; ``signals`` are what it rests on."""
 
     score: float
     detail: str
