@@ -101,10 +101,8 @@ async def test_phrases_that_are_spelt_alike_are_asked(make_world: MakeWorld) -> 
     await world.add("a", "wombat")
     await world.add("b", "comb")
     result = await world.search("vombat")
-    assert (result.hits[0].item.id, result.hits[0].influences[0].detail) == (
-        "a",
-        'near the descriptions of a, b and "wombat"',
-    )
+    assert result.hits[0].item.id == "a"
+    assert result.hits[0].influences[0].detail.endswith('and "wombat"')
     calls = world.encoder.calls["embed/text"]
     await world.search("vombat")
     assert world.encoder.calls["embed/text"] == calls, "the phrase's embedding is cached"
