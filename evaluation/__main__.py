@@ -2,6 +2,7 @@
 
     python -m evaluation relevance|attributes|diversity --grpc 127.0.0.1:8081 --catalogue <manifest>
         [--options rerank=false,expand=true] [--quick] [--out reports/evaluation.json]
+    python -m evaluation speech --grpc 127.0.0.1:8081 --triton 127.0.0.1:8001 --catalogue <manifest>
     python -m evaluation compare A.json B.json
     python -m evaluation markdown A.json [--into docs/relevance.md]
 
@@ -132,6 +133,25 @@ def diversity(
         lambda told: measure_diversity(
             grpc, catalogue, CatalogueSettings(), told, split.value, parse_options(options), quick
         ),
+    )
+
+
+@app.command()
+def speech(
+    catalogue: Catalogue,
+    grpc: Target = DEFAULT_TARGET,
+    triton: Annotated[str, typer.Option(help="Where Triton's gRPC listens.")] = "127.0.0.1:8001",
+    out: Out = DEFAULT_OUT,
+    split: Split = Side.TEST,
+    quick: Quick = False,
+) -> None:
+    """Word error rate of spoken queries, with the vocabulary and without; added to what `out` has."""
+    from evaluation.speech import measure_speech
+
+    _measure(
+        out,
+        True,
+        lambda told: measure_speech(grpc, triton, catalogue, CatalogueSettings(), told, split.value, quick),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from evaluation.client import EvaluationError
 from evaluation.published import ALIGNMENT_PUBLISHED, PAIRS_PUBLISHED, PUBLISHED
+from evaluation.speech import speech_table
 
 __all__ = ["BEGIN", "END", "insert", "markdown"]
 
@@ -24,6 +25,7 @@ def markdown(report: Report) -> str:
         ("baselines", _baselines),
         ("pairs", _pairs),
         ("speech_share", _speech),
+        ("speech_recognition", speech_table),
         ("attributes", _attributes),
         ("composition", _composition),
         ("diversity", _diversity),

@@ -1,6 +1,7 @@
 """The way of a query, stage by stage.
 
-    admit -> classify -> embed (and transcribe) -> compose -> retrieve -> fuse -> diversify -> answer
+    admit -> classify -> embed (and transcribe) -> compose -> retrieve -> fuse -> hop -> expand -> diversify
+    -> answer
 
 What fails is said in ``degraded`` when the rest still makes an answer; otherwise its error is the answer.
 """
@@ -21,12 +22,14 @@ from orchestrator.answer import build_hits
 from orchestrator.cache import EmbeddingCache
 from orchestrator.calibrate import EmbeddingSet
 from orchestrator.classify import ClassifiedPart, Classifier
-from orchestrator.compose import EmbeddedPart, compose
+from orchestrator.compose import Composition, EmbeddedPart, compose
 from orchestrator.deadlines import Deadline, together
 from orchestrator.diversify import mmr_order
 from orchestrator.embed import Cutter, Embedder
 from orchestrator.errors import DeadlineError, DependencyError, SensoriumError
+from orchestrator.expand import Expander
 from orchestrator.fusion import fuse
+from orchestrator.hop import Hopper
 from orchestrator.query import Candidate, PartInfo, SearchQuery, SearchResult
 from orchestrator.retrieve import Retriever
 from orchestrator.settings import Settings
@@ -42,6 +45,7 @@ _Embedded: TypeAlias = tuple[Embedding, bool] | DependencyError | TimeoutError
 _EMBED_SHARE = 0.8
 _TRANSCRIBE_SHARE = 0.6
 _RETRIEVE_SHARE = 0.8
+_LATER_SHARE = 0.5
 _DIVERSIFY_SHARE = 0.5
 
 _THREADS = 4
@@ -88,6 +92,18 @@ class Pipeline:
             max_candidates=settings.retrieve.max_mixed_candidates,
         )
 
+        self._hopper = Hopper(store, self._retriever, embedding_set.version, settings.hop)
+        self._expander = Expander(
+            store,
+            items,
+            self._embedder,
+            self._retriever,
+            self._executor,
+            embedding_set.version,
+            settings.expand,
+            vocabulary_size=settings.transcribe.vocabulary_size,
+        )
+
     async def search(self, query: SearchQuery, trace: Trace, timeout_s: float | None = None) -> SearchResult:
         """The answer to ``query`` within ``timeout_s`` seconds, at most the server's own bound.
 
@@ -122,7 +138,8 @@ class Pipeline:
                     deadline.budget_s(self._budget.retrieve_s, _RETRIEVE_SHARE),
                 )
             with trace.stage("fuse"):
-                candidates = fuse(signals, composition.weights, query.min_score)
+                candidates = fuse(signals, composition.weights)
+            candidates = await self._later(candidates, query, parts, infos, composition, trace, deadline)
             with trace.stage("diversify"):
                 ordered = await self._diversify(candidates, query, trace, deadline)
             with trace.stage("answer"):
@@ -206,6 +223,47 @@ class Pipeline:
             except (SensoriumError, TimeoutError) as error:
                 trace.degrade("transcribe", reason(error))
                 return None
+
+    async def _later(
+        self,
+        candidates: list[Candidate],
+        query: SearchQuery,
+        parts: Sequence[ClassifiedPart],
+        infos: Sequence[PartInfo],
+        composition: Composition,
+        trace: Trace,
+        deadline: Deadline,
+    ) -> list[Candidate]:
+        """What more searches add to ``candidates``, and of all those that reach the query's min_score."""
+        if self._hopper.wanted(query.options.multi_hop, composition):
+            with trace.stage("hop"):
+                try:
+                    candidates = await self._hopper.hop(
+                        composition,
+                        query.targets,
+                        query.expression,
+                        candidates,
+                        trace,
+                        deadline.budget_s(self._budget.hop_s, _LATER_SHARE),
+                    )
+                except (SensoriumError, TimeoutError) as error:
+                    trace.degrade("hop", reason(error))
+        if self._expander.wanted(query.options.expand, composition, candidates):
+            data = parts[0].data
+            with trace.stage("expand"):
+                try:
+                    candidates = await self._expander.expand(
+                        composition,
+                        data if isinstance(data, str) else infos[0].transcript,
+                        query.targets,
+                        query.expression,
+                        candidates,
+                        trace,
+                        deadline.budget_s(self._budget.expand_s, _LATER_SHARE),
+                    )
+                except (SensoriumError, TimeoutError) as error:
+                    trace.degrade("expand", reason(error))
+        return [candidate for candidate in candidates if candidate.score >= query.min_score]
 
     async def _diversify(
         self, candidates: list[Candidate], query: SearchQuery, trace: Trace, deadline: Deadline

@@ -61,10 +61,11 @@ class Retriever:
         expression: str,
         trace: Trace,
         budget_s: float,
+        stage: str = "retrieve",
     ) -> list[Signal]:
         """The best signal per (query vector, item modality, item).
 
-        A search that fails is noted in ``trace``; the others stand.
+        A search that fails is noted in ``trace`` as one of ``stage``; the others stand.
 
         Raises:
             SensoriumError, TimeoutError: every search of the first pass failed.
@@ -75,7 +76,13 @@ class Retriever:
         share = _FIRST_PASS_SHARE if query.mixed else 1.0
         enough = math.ceil(self._rows_per_search * _ITEMS_SHARE)
         found = await self._run(
-            first, self._rows_per_search, enough, expression, trace, deadline.budget_s(budget_s, share)
+            first,
+            self._rows_per_search,
+            enough,
+            expression,
+            trace,
+            deadline.budget_s(budget_s, share),
+            stage,
         )
         best = self._best(found)
         if not query.mixed:
@@ -87,9 +94,9 @@ class Retriever:
         rows = _ROWS_PER_CANDIDATE * len(candidates)
         among = restrict_to_items(expression, candidates)
         try:
-            found += await self._run(second, rows, len(candidates), among, trace, deadline.remaining_s)
+            found += await self._run(second, rows, len(candidates), among, trace, deadline.remaining_s, stage)
         except (SensoriumError, TimeoutError) as error:
-            trace.degrade("retrieve", f"parts were not weighed against each other: {reason(error)}")
+            trace.degrade(stage, f"parts were not weighed against each other: {reason(error)}")
         chosen = set(candidates)
         return [signal for signal in self._best(found).values() if signal.row.item_id in chosen]
 
@@ -101,12 +108,13 @@ class Retriever:
         expression: str,
         trace: Trace,
         budget_s: float,
+        stage: str,
     ) -> list[_Found]:
         """What each search found; failures are noted, and raised only if nothing at all was found out."""
 
         async def one(search: Search) -> list[list[RowHit]] | Exception:
             try:
-                return await self._searcher.search(search, rows, wanted, expression, trace, budget_s)
+                return await self._searcher.search(search, rows, wanted, expression, trace, budget_s, stage)
             except (SensoriumError, TimeoutError) as error:
                 return error
 
@@ -116,7 +124,7 @@ class Retriever:
         for search, answer in zip(searches, answers, strict=True):
             if isinstance(answer, Exception):
                 failed = failed or answer
-                trace.degrade("retrieve", f"{search.name}: {reason(answer)}")
+                trace.degrade(stage, f"{search.name}: {reason(answer)}")
             else:
                 done.append((search, answer))
         if failed is not None and not done:

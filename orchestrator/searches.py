@@ -76,18 +76,26 @@ class ItemSearcher:
         self._version = embedding_version
 
     async def search(
-        self, search: Search, rows: int, wanted: int, expression: str, trace: Trace, budget_s: float
+        self,
+        search: Search,
+        rows: int,
+        wanted: int,
+        expression: str,
+        trace: Trace,
+        budget_s: float,
+        stage: str,
     ) -> list[list[RowHit]]:
         """For each vector the best row of each item found, best first: all that ``rows`` rows hold.
 
         Where these are fewer than ``wanted`` items, more are looked for. That never takes more than one call
-        at a time; where it stays short of ``wanted`` though there may be more, ``trace`` says why.
+        at a time; where it stays short of ``wanted`` though there may be more, ``trace`` says why, as it does
+        of ``stage``.
 
         Raises:
             SensoriumError, TimeoutError: the first call failed.
         """
         deadline = Deadline(budget_s)
-        lists = await self._call(search, search.vectors, rows, expression, trace, deadline)
+        lists = await self._call(search, search.vectors, rows, expression, trace, deadline, stage)
         found = [_best_rows(hits) for hits in lists]
         for place, hits in enumerate(lists):
             if len(hits) < rows or len(found[place]) >= wanted:
@@ -95,13 +103,13 @@ class ItemSearcher:
             vector = search.vectors[place : place + 1]
             try:
                 done = await self._repeat(
-                    search, vector, found[place], rows, wanted, expression, trace, deadline
+                    search, vector, found[place], rows, wanted, expression, trace, deadline, stage
                 )
                 why = "" if done else "repeats"
             except (SensoriumError, TimeoutError) as error:
                 why = reason(error)
             if why:
-                trace.degrade("retrieve", f"{search.name}: long items may hide others: {why}")
+                trace.degrade(stage, f"{search.name}: long items may hide others: {why}")
                 if why != "repeats":
                     break
         return [list(best.values()) for best in found]
@@ -116,12 +124,13 @@ class ItemSearcher:
         expression: str,
         trace: Trace,
         deadline: Deadline,
+        stage: str,
     ) -> bool:
         """Adds to ``best`` until it holds ``wanted`` items or there are no more; False if it gave up."""
         for _ in range(MAX_REPEATS):
             rows = max(rows, min(rows * _DEEPER, _MAX_ROWS))
             others = exclude_items(expression, list(best))
-            (hits,) = await self._call(search, vector, rows, others, trace, deadline)
+            (hits,) = await self._call(search, vector, rows, others, trace, deadline, stage)
             best |= _best_rows(hits)
             if len(hits) < rows or len(best) >= wanted:
                 return True
@@ -135,9 +144,10 @@ class ItemSearcher:
         expression: str,
         trace: Trace,
         deadline: Deadline,
+        stage: str,
     ) -> list[list[RowHit]]:
         budget_s = deadline.remaining_s
-        with trace.waiting("retrieve", "milvus"):
+        with trace.waiting(stage, "milvus"):
             async with asyncio.timeout(budget_s):
                 return await self._store.search(
                     search.space, search.target, vectors, rows, expression, self._version, budget_s

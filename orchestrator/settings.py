@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from annotated_types import Ge, Gt, Le
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from media.limits import ENV_PREFIX as MEDIA_PREFIX
@@ -25,6 +25,8 @@ __all__ = [
     "BudgetSettings",
     "CacheSettings",
     "DiversifySettings",
+    "ExpandSettings",
+    "HopSettings",
     "LogSettings",
     "MilvusSettings",
     "RetrieveSettings",
@@ -84,6 +86,8 @@ class BudgetSettings(_Group):
     embed_s: Seconds = 10.0
     transcribe_s: Seconds = 5.0
     retrieve_s: Seconds = 4.0
+    hop_s: Seconds = 1.0
+    expand_s: Seconds = 1.0
     diversify_s: Seconds = 1.0
     answer_s: Seconds = 2.0
 
@@ -128,6 +132,34 @@ class TranscribeSettings(_Group):
     """Mean probability of a token below which a transcript is not searched."""
 
 
+class HopSettings(_Group):
+    """Text to picture to clip. Off: it did not help on validation queries (docs/relevance.md)."""
+
+    enabled: bool = False
+    thresholds: tuple[Share, Share, Share] = (0.65, 0.55, 0.45)
+    """Calibrated scores that a picture, a clip, and what a clip leads to must reach; they may not rise."""
+    width: Annotated[int, Ge(1), Le(20)] = 3
+    """Rows followed from each step."""
+    trust: Share = 0.5
+
+    @model_validator(mode="after")
+    def _falling(self) -> Self:
+        if list(self.thresholds) != sorted(self.thresholds, reverse=True):
+            raise ValueError("thresholds may not rise")
+        return self
+
+
+class ExpandSettings(_Group):
+    """Other words for a query that found little. Off: see docs/relevance.md."""
+
+    enabled: bool = False
+    below: Share = 0.5
+    """The best fused score under which a query counts as having found little."""
+    feedback_items: Annotated[int, Ge(1), Le(20)] = 3
+    """The best items whose descriptions are asked."""
+    trust: Share = 0.5
+
+
 class DiversifySettings(_Group):
     """MMR over the first ``pool`` candidates that score at least ``min_share`` of the best one's score.
 
@@ -162,6 +194,8 @@ class Settings(BaseSettings):
     cache: CacheSettings = CacheSettings()
     retrieve: RetrieveSettings = RetrieveSettings()
     transcribe: TranscribeSettings = TranscribeSettings()
+    hop: HopSettings = HopSettings()
+    expand: ExpandSettings = ExpandSettings()
     diversify: DiversifySettings = DiversifySettings()
     log: LogSettings = LogSettings()
 

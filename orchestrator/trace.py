@@ -23,6 +23,8 @@ STAGES = (
     "compose",
     "retrieve",
     "fuse",
+    "hop",
+    "expand",
     "diversify",
     "answer",
 )

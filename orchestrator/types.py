@@ -252,7 +252,7 @@ class ItemStore(Protocol):
         ...
 
     async def vocabulary(self, limit: int) -> Sequence[str]:
-        """Phrases of the catalogue (titles, tags), the most frequent first, for speech recognition.
+        """Phrases of the catalogue (shared tags, titles), for speech recognition.
 
         Asked for every spoken query, so it is kept until the catalogue changes.
         """

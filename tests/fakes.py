@@ -242,7 +242,7 @@ class FakeWriter(_Faults):
             return UpsertOutcome(draft.id, Outcome.REFUSED, error=ItemError("the id is not one"))
         media, rows = [], []
         text = decode_text(draft.title, Limits())
-        rows.append(self._row(draft, Modality.TEXT, 0, await self._encoder.embed(Modality.TEXT, text, 1.0)))
+        rows.append(self._row(draft, Modality.TEXT, -1, await self._encoder.embed(Modality.TEXT, text, 1.0)))
         for index, data in enumerate(draft.media):
             kind = sniff(data, Limits())
             digest = hashlib.sha256(data).hexdigest()

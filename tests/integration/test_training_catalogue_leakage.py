@@ -125,7 +125,8 @@ def test_no_photograph_that_is_trained_on_is_nearly_a_picture_that_is_measured(
     asked = [item for item in items if item.id in chosen][::12]
     seen = np.stack([hashed(path) for path in photographed(asked)])
     measured = [own[stamp.id] for stamp in held]
-    measured += [hashed(path) for path in photographed([item for item in items if item.split == "test"][::12])]
+    some = [item for item in items if item.split == "test"][::12]
+    measured += [hashed(path) for path in photographed(some)]
     bits = (seen[:, np.newaxis, :] != np.stack(measured)[np.newaxis]).sum(axis=2)
     assert bits.min() > NEAR_DUPLICATE_BITS
 

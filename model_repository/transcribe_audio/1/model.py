@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from moonshine import Moonshine
-from search import Transcript, choose, greedy, phrase_search
+from search import Transcript, choose, greedy
 from tokens import Tokens
 from vocabulary import Vocabularies, Vocabulary
 
@@ -94,8 +94,7 @@ class TritonPythonModel:
                 vocabulary = group[row].vocabulary
                 if vocabulary is not None:
                     own = (first[0][[row]], first[1].take([row]))
-                    found = phrase_search(self._model, own, vocabulary.root)
-                    transcript = choose(transcript, vocabulary, found)
+                    transcript = choose(self._model, own, transcript, vocabulary)
                 transcripts[places[row]] = transcript
         return [transcripts[place] for place in range(len(sounds))]
 

@@ -79,7 +79,8 @@ async def test_every_stage_is_timed_and_waits_are_told_apart(world: World) -> No
     world.store.delay_s["search"] = 0.05
     result = await world.search(sound())
     times = {stage.stage: stage.ms for stage in result.stages}
-    assert [stage for stage in times if "/" not in stage] == list(STAGES)
+    always = [stage for stage in STAGES if stage not in ("hop", "expand")]
+    assert [stage for stage in times if "/" not in stage] == always
     assert times["embed"] >= times["embed/triton"] > 40
     assert times["retrieve"] >= times["retrieve/milvus"] > 40
     assert result.total_ms >= times["embed"] + times["retrieve"]

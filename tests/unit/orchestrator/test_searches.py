@@ -66,7 +66,7 @@ async def items(
     store: FakeVectorStore, search: Search, rows: int, wanted: int, trace: Trace, expression: str = ""
 ) -> list[list[str]]:
     searcher = ItemSearcher(store, VERSION)
-    found = await searcher.search(search, rows, wanted, expression, trace, 5.0)
+    found = await searcher.search(search, rows, wanted, expression, trace, 5.0, "retrieve")
     return [[hit.item_id for hit in hits] for hits in found]
 
 
@@ -156,7 +156,9 @@ async def test_a_hanging_repetition_is_cut_off_by_the_budget_of_the_search() -> 
 
     store.search = hanging_later  # type: ignore[method-assign, assignment]
     search = one_search(direction("frog"), direction("frog"))
-    found = await asyncio.wait_for(ItemSearcher(store, VERSION).search(search, 100, 50, "", trace, 0.2), 10)
+    found = await asyncio.wait_for(
+        ItemSearcher(store, VERSION).search(search, 100, 50, "", trace, 0.2, "retrieve"), 10
+    )
     assert [[hit.item_id for hit in hits] for hits in found] == [["long0"], ["long0"]]
     assert trace.degraded == [NOTE + "deadline"]
 
@@ -197,7 +199,7 @@ def test_as_grouping_all_rows_by_brute_force(
 
     async def run() -> None:
         searcher = ItemSearcher(store, VERSION)
-        (found,) = await searcher.search(one_search(query), rows, wanted, "", trace, 5.0)
+        (found,) = await searcher.search(one_search(query), rows, wanted, "", trace, 5.0, "retrieve")
         assert [hit.item_id for hit in found] == truth[: len(found)]
         assert [hit.similarity for hit in found] == [similarities[hit.item_id] for hit in found]
         if not trace.degraded:
