@@ -1,6 +1,7 @@
 """The way of a query, stage by stage.
 
-    admit -> classify -> embed (and transcribe) -> compose -> retrieve -> fuse -> diversify -> answer
+    admit -> classify -> embed (and transcribe) -> compose -> retrieve -> fuse -> personalise -> diversify
+    -> answer -> record
 
 What fails is said in ``degraded`` when the rest still makes an answer; otherwise its error is the answer.
 """
@@ -8,7 +9,8 @@ What fails is said in ``degraded`` when the rest still makes an answer; otherwis
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeAlias
@@ -26,8 +28,11 @@ from orchestrator.deadlines import Deadline, together
 from orchestrator.diversify import mmr_order
 from orchestrator.embed import Cutter, Embedder
 from orchestrator.errors import DeadlineError, DependencyError, SensoriumError
+from orchestrator.feedback import FeedbackStore
 from orchestrator.fusion import fuse
+from orchestrator.personalise import Personaliser, Standing
 from orchestrator.query import Candidate, PartInfo, SearchQuery, SearchResult
+from orchestrator.record import impression, record
 from orchestrator.retrieve import Retriever
 from orchestrator.settings import Settings
 from orchestrator.trace import Trace, reason
@@ -42,6 +47,7 @@ _Embedded: TypeAlias = tuple[Embedding, bool] | DependencyError | TimeoutError
 _EMBED_SHARE = 0.8
 _TRANSCRIBE_SHARE = 0.6
 _RETRIEVE_SHARE = 0.8
+_PERSONALISE_SHARE = 0.4
 _DIVERSIFY_SHARE = 0.5
 
 _THREADS = 4
@@ -58,6 +64,8 @@ class Pipeline:
         encoder: Encoder,
         store: VectorStore,
         items: ItemStore,
+        feedback: FeedbackStore,
+        personaliser: Personaliser | None = None,
     ) -> None:
         self.settings = settings
         self.embedding_set = embedding_set
@@ -66,6 +74,8 @@ class Pipeline:
         self._budget = settings.budget
         self._store = store
         self._items = items
+        self._feedback = feedback
+        self._personaliser = personaliser
         self._executor = ThreadPoolExecutor(_THREADS, "media")
         self._classifier = Classifier(limits, self._executor)
         # A thread cannot be cancelled: what it cuts for a query that has given up must soon end by itself.
@@ -106,6 +116,7 @@ class Pipeline:
             raise DeadlineError("the time for this query is over") from error
 
     async def _search(self, query: SearchQuery, trace: Trace, deadline: Deadline) -> SearchResult:
+        asked_s = time.time()
         with trace.stage("admit"):
             check_query(query, self.settings.admission)
         async with self.gate.enter(trace):
@@ -123,11 +134,16 @@ class Pipeline:
                 )
             with trace.stage("fuse"):
                 candidates = fuse(signals, composition.weights, query.min_score)
+            scored, standings = await self._personalise(candidates, query, trace, deadline)
             with trace.stage("diversify"):
-                ordered = await self._diversify(candidates, query, trace, deadline)
+                ordered = await self._diversify(scored, query, trace, deadline)
             with trace.stage("answer"):
                 page = ordered[query.offset : query.offset + query.limit]
                 hits = await build_hits(page, self._items, trace, deadline.budget_s(self._budget.answer_s))
+            if query.user and query.request_id and page:
+                with trace.stage("record"):
+                    shown = impression(query, composition, page, standings, asked_s)
+                    await record(self._feedback, shown, trace, deadline.budget_s(self._budget.record_s))
         return SearchResult(
             hits=hits,
             candidates=len(candidates),
@@ -206,6 +222,16 @@ class Pipeline:
             except (SensoriumError, TimeoutError) as error:
                 trace.degrade("transcribe", reason(error))
                 return None
+
+    async def _personalise(
+        self, candidates: list[Candidate], query: SearchQuery, trace: Trace, deadline: Deadline
+    ) -> tuple[list[Candidate], Mapping[str, Standing]]:
+        """The candidates in the user's order, unless nobody asks or the request forgoes it."""
+        if self._personaliser is None or not query.user or query.options.personalise is False:
+            return candidates, {}
+        with trace.stage("personalise"):
+            budget_s = deadline.budget_s(self._budget.personalise_s, _PERSONALISE_SHARE)
+            return await self._personaliser.personalise(candidates, query, trace, budget_s)
 
     async def _diversify(
         self, candidates: list[Candidate], query: SearchQuery, trace: Trace, deadline: Deadline

@@ -25,8 +25,10 @@ __all__ = [
     "BudgetSettings",
     "CacheSettings",
     "DiversifySettings",
+    "FeedbackSettings",
     "LogSettings",
     "MilvusSettings",
+    "PersonaliseSettings",
     "RetrieveSettings",
     "Settings",
     "TranscribeSettings",
@@ -84,8 +86,10 @@ class BudgetSettings(_Group):
     embed_s: Seconds = 10.0
     transcribe_s: Seconds = 5.0
     retrieve_s: Seconds = 4.0
+    personalise_s: Seconds = 0.5
     diversify_s: Seconds = 1.0
     answer_s: Seconds = 2.0
+    record_s: Seconds = 0.5
 
 
 class TritonSettings(_Group):
@@ -139,6 +143,23 @@ class DiversifySettings(_Group):
     min_share: Share = 0.5
 
 
+class FeedbackSettings(_Group):
+    """What is kept of what was shown to users, and of what they did with it."""
+
+    retention_days: Annotated[float, Gt(0), Le(3650)] = 90.0
+    max_requests: Count = 100_000
+
+
+class PersonaliseSettings(_Group):
+    """What a user's feedback may do to the order."""
+
+    half_life_days: Annotated[float, Gt(0), Le(3650)] = 30.0
+    """After so long, feedback counts half."""
+    max_log_odds: Annotated[float, Gt(0), Le(5)] = 1.0
+    """The most it may move an item, either way: what is ahead by twice as much stays ahead."""
+    pool: Annotated[int, Ge(1), Le(500)] = 100
+
+
 class LogSettings(_Group):
     """JSON lines on standard error."""
 
@@ -163,6 +184,8 @@ class Settings(BaseSettings):
     retrieve: RetrieveSettings = RetrieveSettings()
     transcribe: TranscribeSettings = TranscribeSettings()
     diversify: DiversifySettings = DiversifySettings()
+    feedback: FeedbackSettings = FeedbackSettings()
+    personalise: PersonaliseSettings = PersonaliseSettings()
     log: LogSettings = LogSettings()
 
 

@@ -23,8 +23,10 @@ STAGES = (
     "compose",
     "retrieve",
     "fuse",
+    "personalise",
     "diversify",
     "answer",
+    "record",
 )
 
 

@@ -43,6 +43,7 @@ __all__ = [
     "FakeItemStore",
     "FakeVectorStore",
     "FakeWriter",
+    "Faults",
     "direction",
 ]
 
@@ -62,7 +63,7 @@ def direction(words: str, dim: int = UNIFIED_DIM) -> FloatArray:
     return (total / np.linalg.norm(total)).astype(np.float32)
 
 
-class _Faults:
+class Faults:
     """Failures, delays and counts by the name of a call."""
 
     def __init__(self) -> None:
@@ -88,7 +89,7 @@ class _Faults:
             self.running.subtract(names)
 
 
-class FakeEncoder(_Faults):
+class FakeEncoder(Faults):
     """Embeds words. ``means`` says which words some bytes stand for, ``says`` what is spoken in them."""
 
     def __init__(self) -> None:
@@ -117,7 +118,7 @@ class FakeEncoder(_Faults):
         return {"embed_text": "1", "encode_text": "1"}
 
 
-class FakeVectorStore(_Faults):
+class FakeVectorStore(Faults):
     """Rows in a list. Of expressions it knows "item_id in [...]"; ``accepts`` judges any other."""
 
     def __init__(self) -> None:
@@ -196,7 +197,7 @@ def _native(row: Row) -> FloatArray:
     return row.embedding.native
 
 
-class FakeItemStore(_Faults):
+class FakeItemStore(Faults):
     """Items in a dict, media below ``directory``."""
 
     def __init__(self, directory: Path) -> None:
@@ -220,7 +221,7 @@ class FakeItemStore(_Faults):
         return self.directory / sha256
 
 
-class FakeWriter(_Faults):
+class FakeWriter(Faults):
     """Indexes title and media of an item into the fakes it is given, one item at a time."""
 
     def __init__(self, encoder: FakeEncoder, store: FakeVectorStore, items: FakeItemStore) -> None:
@@ -241,7 +242,7 @@ class FakeWriter(_Faults):
             return UpsertOutcome(draft.id, Outcome.REFUSED, error=ItemError("the id is not one"))
         media, rows = [], []
         text = decode_text(draft.title, Limits())
-        rows.append(self._row(draft, Modality.TEXT, 0, await self._encoder.embed(Modality.TEXT, text, 1.0)))
+        rows.append(self._row(draft, Modality.TEXT, -1, await self._encoder.embed(Modality.TEXT, text, 1.0)))
         for index, data in enumerate(draft.media):
             kind = sniff(data, Limits())
             digest = hashlib.sha256(data).hexdigest()
