@@ -51,7 +51,7 @@ class Standing:
 
 
 class Personaliser:
-    """One per process. Profiles are kept for some minutes; ``forget`` one when its user's feedback changes."""
+    """One per process. Profiles are kept for minutes; ``forget`` one when its user's feedback changes."""
 
     def __init__(
         self,
@@ -182,7 +182,7 @@ class Personaliser:
 
 
 _ROWS = {Modality.TEXT: (_TEXT_MEDIA, 0), Modality.IMAGE: (0, 0)}
-"""The rows that stand for an item, as (media, segment): its own text, and its first file if it is a picture."""
+"""The rows that stand for an item (media, segment): its text, and its first file if that is a picture."""
 
 
 def evidence(candidate: Candidate) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """How much each part of a profile counts: learned from feedback, read from ``personalise.json``.
 
-The file that ``make retrain`` promoted stands in the home (``data/personalise.json``) and comes before the one
-in the model repository. Without either the stage is off.
+The file that ``make retrain`` promoted stands in the home (``data/personalise.json``) and comes before the
+one in the model repository. Without either the stage is off.
 """
 
 from __future__ import annotations
