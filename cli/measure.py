@@ -1,6 +1,7 @@
-"""`make evaluate` and `make bench`: systems of their own, measured through their public faces.
+"""`make evaluate`, `make retrain`, `make bench`: systems of their own, measured through their public faces.
 
 python -m cli.measure relevance [--out reports]
+python -m cli.measure standing [--out reports]
 python -m cli.measure speed [--rounds 3] [--out reports]
 """
 
@@ -29,11 +30,12 @@ from cli.stack import COMMANDS, Stack, StackError
 from orchestrator.errors import ConfigurationError
 from orchestrator.settings import load_settings
 
-__all__ = ["relevance", "speed"]
+__all__ = ["ask", "speed"]
 
 console = Console(stderr=True)
 NO_CACHE = {"SENSORIUM_CACHE__MAX_BYTES": "0"}
 TEXTS = 200
+REPORTS = {"relevance": "evaluation.json", "standing": "standing.json"}
 REPOSITORY = Path("model_repository").absolute()
 
 
@@ -55,19 +57,19 @@ def indexed(
         yield stack
 
 
-def relevance(out: Path) -> int:
-    """Exit code of `python -m evaluation relevance` against a system with the catalogue indexed."""
+def ask(what: str, out: Path) -> int:
+    """Exit code of `python -m evaluation WHAT` against a system with the catalogue indexed."""
     home = load_settings().home.absolute()
     manifest = demo_manifest(home)
     with indexed(home / "measure" / "lite", home, manifest, {}) as stack:
-        command = processes.python("-m", "evaluation", "relevance")
+        command = processes.python("-m", "evaluation", what)
         arguments = [
             "--grpc",
             stack.target,
             "--catalogue",
             str(manifest),
             "--out",
-            str(out / "evaluation.json"),
+            str(out / REPORTS[what]),
         ]
         return subprocess.run([*command, *arguments], check=False).returncode
 
@@ -155,13 +157,13 @@ def fp32_repository(folder: Path) -> Path:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m cli.measure", description="Measure relevance or speed.")
-    parser.add_argument("what", choices=("relevance", "speed"))
+    parser.add_argument("what", choices=(*REPORTS, "speed"))
     parser.add_argument("--out", type=Path, default=Path("reports"))
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     try:
-        if arguments.what == "relevance":
-            return relevance(arguments.out)
+        if arguments.what in REPORTS:
+            return ask(arguments.what, arguments.out)
         return speed(arguments.rounds, arguments.out)
     except KeyboardInterrupt:
         return 130

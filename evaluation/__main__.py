@@ -23,6 +23,7 @@ from evaluation.relevance import evaluate
 from evaluation.report import markdown, write_report
 from evaluation.sessions import run_sessions
 from evaluation.sessions_report import sessions_markdown, write_sessions
+from evaluation.standing import ask_standing
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 console = Console(stderr=True)
@@ -75,6 +76,22 @@ def users(
     written = write_sessions(report, out)
     sys.stdout.write(sessions_markdown(report))
     console.print("written: " + ", ".join(str(path) for path in written))
+
+
+@app.command()
+def standing(
+    catalogue: Annotated[Path, typer.Option(help="The manifest of what is indexed: the stamps.")],
+    grpc: Annotated[str, typer.Option(help="Where the system's gRPC API listens.")] = "127.0.0.1:8081",
+    out: Annotated[Path, typer.Option(help="JSON to write.")] = Path("reports/standing.json"),
+) -> None:
+    """Ask the validation queries that `python -m training feedback` must not make worse."""
+    try:
+        with _bars() as progress:
+            asked = ask_standing(grpc, catalogue, out, progress)
+    except (EvaluationError, CatalogueError) as error:
+        console.print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False)
+        sys.exit(1)
+    console.print(f"{asked} queries written: {out}")
 
 
 @contextmanager

@@ -30,16 +30,16 @@ from orchestrator.types import FloatArray, ItemStore, Modality, VectorStore, row
 __all__ = ["Personaliser", "Standing", "evidence", "move"]
 
 _ANSWERS = 200
-_ITEMS = 400
+_ITEMS = 200
 """Of a history: the newest answers, and the items in them that are looked up."""
 _PROFILES, _PROFILE_S = 2048, 600.0
+_KNOWN, _KNOWN_S = 4096, 300.0
+"""Items whose facts are kept (some 8 KB each), and for how long a changed item may be seen as it was."""
 _LEAST = 1e-6
 _TEXT_MEDIA = -1
 _WORTH_SAYING = 0.02
 _NAMED = 2
 _DAY_S = 86_400.0
-
-_Vectors = Mapping[str, FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class Personaliser:
         self._settings = settings
         self._clock = clock
         self._profiles: TTLCache[str, Profile | None] = TTLCache(_PROFILES, _PROFILE_S)
+        self._known: TTLCache[str, Facts] = TTLCache(_KNOWN, _KNOWN_S)
         self._changes = 0
 
     def forget(self, user: str) -> None:
@@ -155,9 +156,16 @@ class Personaliser:
         return profile
 
     async def _facts(self, ids: Sequence[str], trace: Trace, budget_s: float) -> dict[str, Facts]:
-        """What is known of the items; those that are gone are left out."""
-        if not ids:
-            return {}
+        """What is known of the items, kept for minutes; those that are gone are left out."""
+        missing = [item_id for item_id in dict.fromkeys(ids) if item_id not in self._known]
+        found = {item_id: self._known[item_id] for item_id in ids if item_id in self._known}
+        if missing:
+            read = await self._read_facts(missing, trace, budget_s)
+            self._known.update(read)
+            found |= read
+        return found
+
+    async def _read_facts(self, ids: Sequence[str], trace: Trace, budget_s: float) -> dict[str, Facts]:
         keys = {(item_id, m): row_key(item_id, m, *place) for item_id in ids for m, place in _ROWS.items()}
         stored: dict[str, tuple[str, tuple[str, ...]]] = {}
         vectors: dict[str, FloatArray] = {}

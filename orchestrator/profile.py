@@ -1,18 +1,17 @@
 """What a user's feedback says of them, as a few numbers, and what those say of an item.
 
-A profile has four parts, each a contrast of what was chosen with what was looked at, so that neither what the
-catalogue has much of nor what stood on top passes for a taste:
+All of it is observed against expected. An item of an answer would be chosen, by somebody without a taste, as
+probably as its place is looked at (Joachims, Swaminathan and Schnabel, "Unbiased learning-to-rank with biased
+feedback", WSDM 2017) and as it answers the query (its score before personalisation). What a user chose in an
+answer is set against that expectation within the same answer, so that neither what stood on top, nor what the
+catalogue has much of, nor what they happened to ask for passes for a taste.
 
-- ``taste``: per modality the direction from the mean unified vector of what was looked at to the weighted
-  mean of what was liked, disliked things subtracted (Rocchio, "Relevance feedback in information retrieval",
-  1971).
-- ``category``, ``tags``, ``modality``: log ratios of shares, log((C_t + k q_t) / ((C + k) q_t)), with C_t the
-  feedback for a value, C that for all, and q_t the value's share of what was looked at. k pseudo-observations
-  draw a ratio of few clicks to 0 (additive smoothing towards a background: Zhai and Lafferty, "A study of
-  smoothing methods for language models", TOIS 2004).
+- ``taste``: per modality the direction from the expected unified vectors to those of what was liked, disliked
+  things subtracted (Rocchio, "Relevance feedback in information retrieval", 1971).
+- ``category``, ``tags``, ``modality``: log((observed + k) / (expected + k)) per value. The k pseudo-choices
+  draw a ratio of few clicks to 0 (gamma-Poisson shrinkage: DuMouchel, "Bayesian data mining in large
+  frequency tables", The American Statistician, 1999).
 
-What was looked at: every item of an answer with feedback, as probably as its place is examined (the position
-bias of Joachims, Swaminathan and Schnabel, "Unbiased learning-to-rank with biased feedback", WSDM 2017).
 Everything decays by half each ``half_life_s``.
 """
 
@@ -24,17 +23,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from orchestrator.feedback import Event, EventKind, History
+from orchestrator.feedback import Event, EventKind, History, Impression
 from orchestrator.types import FloatArray, Modality
 
 __all__ = ["Facts", "Profile", "affinities", "build_profile", "features", "liking", "looked_at"]
 
 _PSEUDO = 5.0
-"""Clicks after which half of what they say is believed."""
+"""Choices after which half of what they say is believed."""
+_PSEUDO_VALUE = 2.0
+"""The k of a ratio."""
 _MOST = math.log(8)
+_NOTHING = 1e-6
 _LIKED_DWELL_MS = 30_000.0
 _LOOKED_AT = 20
-"""Places of an answer that count as possibly seen."""
+"""Places of an answer that count as possibly seen; deeper ones count when something was done there."""
 _WEIGHT = {EventKind.CLICK: 1.0, EventKind.ADD: 2.0}
 _DISLIKED = -1.0
 
@@ -99,67 +101,71 @@ def build_profile(
     by_request: dict[str, list[tuple[Event, float]]] = {}
     for stored in history.events:
         by_request.setdefault(stored.event.request_id, []).append((stored.event, stored.at_s))
-    chosen: list[tuple[Facts, Mapping[str, float], float]] = []
-    seen: list[tuple[Facts, Mapping[str, float], float]] = []
+    seen: list[_Seen] = []
     for impression in history.impressions:
-        if impression.request_id not in by_request:
-            continue
-        liked = liking(by_request[impression.request_id], now_s, half_life_s)
-        decay = 0.5 ** (max(0.0, now_s - impression.at_s) / half_life_s)
-        for item in impression.shown:
-            known = facts.get(item.item_id)
-            if known is None:
-                continue
-            modality = _by_modality(item.evidence)
-            if item.item_id in liked:
-                chosen.append((known, modality, liked[item.item_id]))
-            if item.position <= _LOOKED_AT:
-                seen.append((known, modality, decay * examined(item.position)))
-    mass = sum(abs(weight) for _, _, weight in chosen)
+        if impression.request_id in by_request:
+            liked = liking(by_request[impression.request_id], now_s, half_life_s)
+            seen += _weighed(impression, liked, facts, examined)
+    mass = sum(abs(item.observed) for item in seen)
     if not mass:
         return None
     return Profile(
         belief=mass / (mass + _PSEUDO),
-        taste={m: t for m in (Modality.TEXT, Modality.IMAGE) if (t := _taste(chosen, seen, m)) is not None},
-        category=affinities(
-            (({known.category: 1.0}, weight) for known, _, weight in chosen),
-            (({known.category: 1.0}, weight) for known, _, weight in seen),
-        ),
-        tags=affinities(
-            ((dict.fromkeys(known.tags, 1.0), weight) for known, _, weight in chosen),
-            ((dict.fromkeys(known.tags, 1.0), weight) for known, _, weight in seen),
-        ),
-        modality=affinities(
-            ((modality, weight) for _, modality, weight in chosen),
-            ((modality, weight) for _, modality, weight in seen),
-        ),
+        taste={m: t for m in (Modality.TEXT, Modality.IMAGE) if (t := _taste(seen, m)) is not None},
+        category=affinities(({each.facts.category: 1.0}, each.observed, each.expected) for each in seen),
+        tags=affinities((dict.fromkeys(each.facts.tags, 1.0), each.observed, each.expected) for each in seen),
+        modality=affinities((each.modality, each.observed, each.expected) for each in seen),
     )
 
 
-def affinities(
-    chosen: Iterable[tuple[Mapping[str, float], float]], seen: Iterable[tuple[Mapping[str, float], float]]
-) -> dict[str, float]:
-    """Log ratio per value, from (values with their shares, weight of the observation)."""
-    background, total = _sums(seen)
-    found, mass = _sums(chosen)
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """An item of an answer: how much it was liked, and how much it would have been without a taste."""
+
+    facts: Facts
+    modality: Mapping[str, float]
+    observed: float
+    expected: float
+
+
+def _weighed(
+    impression: Impression, liked: Mapping[str, float], facts: Mapping[str, Facts], examined: Examined
+) -> list[_Seen]:
+    """The known items of one answer; expectations sum to what was liked, or disliked if that is more."""
+    known = [
+        item
+        for item in impression.shown
+        if item.item_id in facts and (item.position <= _LOOKED_AT or item.item_id in liked)
+    ]
+    chances = [examined(item.position) * item.base for item in known]
+    total = sum(chances)
+    mass = sum(max(liked.get(item.item_id, 0.0), 0.0) for item in known)
+    return [
+        _Seen(
+            facts[item.item_id],
+            _by_modality(item.evidence),
+            liked.get(item.item_id, 0.0),
+            mass * chance / total if total else 0.0,
+        )
+        for item, chance in zip(known, chances, strict=True)
+    ]
+
+
+def affinities(seen: Iterable[tuple[Mapping[str, float], float, float]]) -> dict[str, float]:
+    """Log ratio per value, from (values with their shares, observed, expected)."""
+    observed: dict[str, float] = {}
+    expected: dict[str, float] = {}
+    for values, liked, chance in seen:
+        for value, share in values.items():
+            observed[value] = observed.get(value, 0.0) + liked * share
+            expected[value] = expected.get(value, 0.0) + chance * share
     ratios = {}
-    for value, weight in background.items():
-        expected = _PSEUDO * weight / total
-        observed = max(expected + found.get(value, 0.0), expected * math.exp(-_MOST))
-        ratio = math.log(observed / (expected * (mass + _PSEUDO) / _PSEUDO))
+    for value, liked in observed.items():
+        # Dislikes alone may weigh more than the pseudo-choices: the floor keeps the logarithm finite.
+        above = max(liked + _PSEUDO_VALUE, _PSEUDO_VALUE * math.exp(-_MOST))
+        ratio = math.log(above / (expected[value] + _PSEUDO_VALUE))
         ratios[value] = max(-_MOST, min(_MOST, ratio))
     return ratios
-
-
-def _sums(observed: Iterable[tuple[Mapping[str, float], float]]) -> tuple[dict[str, float], float]:
-    """Weight per value, and the weight of all observations in favour."""
-    sums: dict[str, float] = {}
-    total = 0.0
-    for values, weight in observed:
-        total += max(weight, 0.0)
-        for value, share in values.items():
-            sums[value] = sums.get(value, 0.0) + weight * share
-    return sums, total
 
 
 def _by_modality(evidence: Mapping[str, float]) -> dict[str, float]:
@@ -171,21 +177,17 @@ def _by_modality(evidence: Mapping[str, float]) -> dict[str, float]:
     return shares
 
 
-def _taste(
-    chosen: Iterable[tuple[Facts, Mapping[str, float], float]],
-    seen: Iterable[tuple[Facts, Mapping[str, float], float]],
-    modality: Modality,
-) -> FloatArray | None:
-    liked = [(known.vectors[modality], weight) for known, _, weight in chosen if modality in known.vectors]
-    looked = [(known.vectors[modality], weight) for known, _, weight in seen if modality in known.vectors]
-    mass, attention = sum(abs(weight) for _, weight in liked), sum(weight for _, weight in looked)
-    if not mass or not attention:
+def _taste(seen: Iterable[_Seen], modality: Modality) -> FloatArray | None:
+    pulls = [
+        each.facts.vectors[modality] * (each.observed - each.expected)
+        for each in seen
+        if modality in each.facts.vectors
+    ]
+    if not pulls:
         return None
-    middle = np.sum([vector * (weight / attention) for vector, weight in looked], axis=0)
-    # Relative to the middle, so that a dislike points away from the item and not to the other end of space.
-    direction = np.sum([(vector - middle) * (weight / mass) for vector, weight in liked], axis=0)
+    direction = np.sum(pulls, axis=0)
     norm = float(np.linalg.norm(direction))
-    return (direction / norm).astype(np.float32) if norm > 1e-6 else None
+    return (direction / norm).astype(np.float32) if norm > _NOTHING else None
 
 
 def features(profile: Profile, facts: Facts, evidence: Mapping[str, float]) -> dict[str, float]:

@@ -157,7 +157,7 @@ class PersonaliseSettings(_Group):
     """After so long, feedback counts half."""
     max_log_odds: Annotated[float, Gt(0), Le(5)] = 1.0
     """The most it may move an item, either way: what is ahead by twice as much stays ahead."""
-    pool: Annotated[int, Ge(1), Le(500)] = 100
+    pool: Annotated[int, Ge(1), Le(500)] = 50
 
 
 class LogSettings(_Group):

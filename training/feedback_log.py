@@ -116,4 +116,5 @@ def sessions(answers: Sequence[Answer]) -> list[int]:
 
 def _centred(values: Sequence[Sequence[float]]) -> Floats:
     array = np.asarray(values, dtype=np.float64)
-    return array - array.mean(axis=0)
+    centred: Floats = array - array.mean(axis=0)
+    return centred

@@ -1,10 +1,10 @@
 """How probably a place is looked at, from the log alone.
 
-The position-based model says: click = looked at (by the place) and attractive (by the item). Both are unknown;
-expectation-maximisation finds them, with a logistic regression for the attraction, so that an item that stood
-in one place only says something too (Wang, Golbandi, Bendersky, Metzler and Najork, "Position bias estimation
-for unbiased learning to rank in personal search", WSDM 2018). Only answers with a click are used: of the
-others it is not known that anybody looked at all.
+The position-based model says: click = looked at (by the place) and attractive (by the item). Both are
+unknown; expectation-maximisation finds them, with a logistic regression for the attraction, so that an item
+that stood in one place only says something too (Wang, Golbandi, Bendersky, Metzler and Najork, "Position bias
+estimation for unbiased learning to rank in personal search", WSDM 2018). Only answers with a click are used:
+of the others it is not known that anybody looked at all.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def estimate_examination(answers: Sequence[Answer], seed: int = 0) -> Floats:
     attraction = np.full(len(place), min(0.5, max(clicked.mean(), 1e-3)))
     count = np.bincount(place, minlength=PLACES)
     for _ in range(ROUNDS):
-        # E: of what was not clicked, how probably it was looked at, and how probably it attracts all the same.
+        # E: of what was not clicked, how probably it was looked at, and how probably it attracts.
         look = looks[place]
         missed = 1 - look * attraction
         looked = clicked + (1 - clicked) * look * (1 - attraction) / missed

@@ -1,4 +1,4 @@
-"""Standing queries of the validation split, as `python -m evaluation standing` asked them of a running system.
+"""Standing queries of the validation split, as `python -m evaluation standing` asked them.
 
 A user of whom nothing is known is moved by the weights of pairs alone: these queries tell what that does to
 plain relevance.

@@ -3,8 +3,8 @@
 Every liked item against every item of the same answer that was not clicked, by logistic loss (RankNet: Burges
 et al. 2005), weighted by the inverse of the probability that the liked one's place is looked at
 (propensity-weighted ranking: Joachims, Swaminathan and Schnabel, WSDM 2017). The scores go through the same
-bound as on the server. A normal prior holds the logarithms of the strengths, and the pairs' weights, near what
-is in force: few clicks move little.
+bound as on the server. A normal prior holds the logarithms of the strengths, and the pairs' weights, near
+what is in force: few clicks move little.
 """
 
 from __future__ import annotations
