@@ -19,7 +19,7 @@ from training.feedback_log import Answer, Floats
 __all__ = ["PLACES", "estimate_examination"]
 
 PLACES = 10
-ROUNDS = 60
+ROUNDS = 30
 FLOOR = 0.02
 SMOOTHING = 5.0
 """Pseudo-looks per place, towards 1 / place (eta 1 of Joachims et al. 2017): few clicks say little."""
@@ -67,7 +67,7 @@ def estimate_examination(answers: Sequence[Answer], seed: int = 0) -> Floats:
 def _logistic(x: torch.Tensor, target: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
     """Weights of a logistic regression on soft targets, with a weak normal prior."""
     weights = start.clone().requires_grad_(True)
-    optimiser = torch.optim.LBFGS([weights], max_iter=20, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS([weights], max_iter=5, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimiser.zero_grad()
