@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests env env-test triton catalogue models train evaluate bench proto up down clean
+.PHONY: help demo test lint types tests env env-test triton catalogue models train retrain evaluate bench proto up down clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ train: env-test catalogue ## learn the adapters and calibration again (training/
 
 evaluate: env-test triton models ## relevance through the public API -> reports/evaluation.json (ARGS="--quick", "--compare A B", ...)
 	@$(BIN)/python -m cli.measure relevance $(ARGS)
+
+retrain: env-test triton models ## learn from users' clicks; promote what is better (data/personalise.json)
+	@$(BIN)/python -m cli.measure standing
+	@$(BIN)/python -m training feedback
 
 bench: env-test triton models ## speed of encoders, Triton and whole searches -> reports/bench.json
 	@$(BIN)/python -m cli.measure speed

@@ -1,7 +1,8 @@
-"""`make evaluate` and `make bench`: systems of their own, measured through their public faces.
+"""`make evaluate`, `make retrain`, `make bench`: systems of their own, measured through their public faces.
 
 python -m cli.measure relevance [--split test] [--options rerank=false,...] [--quick] [--products 720]
     [--compare A.json B.json] [--out reports]
+python -m cli.measure standing [--out reports]
 python -m cli.measure speed [--rounds 3] [--out reports]
 """
 
@@ -31,7 +32,7 @@ from cli.stack import COMMANDS, Stack, StackError
 from orchestrator.errors import ConfigurationError
 from orchestrator.settings import load_settings
 
-__all__ = ["Asked", "relevance", "speed"]
+__all__ = ["Asked", "relevance", "speed", "standing"]
 
 console = Console(stderr=True)
 NO_CACHE = {"SENSORIUM_CACHE__MAX_BYTES": "0"}
@@ -91,6 +92,16 @@ def _evaluate(what: str, target: str, manifest: Path, asked: Asked, more: list[s
     command = processes.python("-m", "evaluation", what, "--grpc", target, "--catalogue", str(manifest))
     command += ["--out", str(asked.out / "evaluation.json"), "--options", asked.options, *more]
     return subprocess.run([*command, *(["--quick"] if asked.quick else [])], check=False).returncode
+
+
+def standing(out: Path) -> int:
+    """Exit code of `python -m evaluation standing`: the validation queries that clicks may not harm."""
+    home = load_settings().home.absolute()
+    manifest = demo_manifest(home)
+    with indexed(home / "measure" / "lite", home, manifest, {}) as stack:
+        command = processes.python("-m", "evaluation", "standing", "--grpc", stack.target)
+        command += ["--catalogue", str(manifest), "--out", str(out / "standing.json")]
+        return subprocess.run(command, check=False).returncode
 
 
 def _products(home: Path, count: int) -> Path:
@@ -185,7 +196,7 @@ def fp32_repository(folder: Path) -> Path:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m cli.measure", description="Measure relevance or speed.")
-    parser.add_argument("what", choices=("relevance", "speed"))
+    parser.add_argument("what", choices=("relevance", "standing", "speed"))
     parser.add_argument("--out", type=Path, default=Path("reports"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--split", choices=("train", "validation", "test"), default="test")
@@ -202,6 +213,8 @@ def main() -> int:
             return relevance(
                 Asked(arguments.out, arguments.split, arguments.options, arguments.quick, arguments.products)
             )
+        if arguments.what == "standing":
+            return standing(arguments.out)
         return speed(arguments.rounds, arguments.out)
     except KeyboardInterrupt:
         return 130

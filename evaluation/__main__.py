@@ -29,6 +29,9 @@ from evaluation.client import EvaluationError
 from evaluation.compare import compare, comparison_table
 from evaluation.figures import Progress as Told
 from evaluation.report import read_report, write_report
+from evaluation.sessions import run_sessions
+from evaluation.sessions_report import sessions_markdown, write_sessions
+from evaluation.standing import ask_standing
 from evaluation.tables import insert, markdown
 from queries import QueriesError
 from sensorium.v1 import sensorium_pb2 as pb
@@ -194,6 +197,46 @@ def _measure(out: Path, add: bool, measure: Callable[[Told], dict[str, Any]]) ->
         report, written = write_report(sections, out, add)
     sys.stdout.write(markdown(report))
     console.print("written: " + ", ".join(str(path) for path in written))
+
+
+@app.command()
+def users(
+    catalogue: Annotated[Path, typer.Option(help="The manifest of what is indexed: a generated catalogue.")],
+    grpc: Annotated[str, typer.Option(help="Where the system's gRPC API listens.")] = "127.0.0.1:8081",
+    of_each: Annotated[int, typer.Option(min=2, help="Users of each kind of taste.")] = 10,
+    sessions: Annotated[int, typer.Option(min=2, help="Sessions of each user.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Other users, other clicks.")] = 0,
+    keep: Annotated[bool, typer.Option(help="Do not erase the users at the end.")] = False,
+    out: Annotated[Path, typer.Option(help="JSON to write; .md and .png go beside it.")] = Path(
+        "reports/users.json"
+    ),
+) -> None:
+    """Simulated users with known tastes: what personalisation is worth, session after session."""
+    try:
+        with _bars() as progress:
+            report = run_sessions(grpc, catalogue, of_each, sessions, seed, keep, progress)
+    except (EvaluationError, CatalogueError) as error:
+        console.print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False)
+        sys.exit(1)
+    written = write_sessions(report, out)
+    sys.stdout.write(sessions_markdown(report))
+    console.print("written: " + ", ".join(str(path) for path in written))
+
+
+@app.command()
+def standing(
+    catalogue: Annotated[Path, typer.Option(help="The manifest of what is indexed: the stamps.")],
+    grpc: Annotated[str, typer.Option(help="Where the system's gRPC API listens.")] = "127.0.0.1:8081",
+    out: Annotated[Path, typer.Option(help="JSON to write.")] = Path("reports/standing.json"),
+) -> None:
+    """Ask the validation queries that `python -m training feedback` must not make worse."""
+    try:
+        with _bars() as progress:
+            asked = ask_standing(grpc, catalogue, out, progress)
+    except (EvaluationError, CatalogueError) as error:
+        console.print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False)
+        sys.exit(1)
+    console.print(f"{asked} queries written: {out}")
 
 
 @contextmanager

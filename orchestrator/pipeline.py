@@ -1,7 +1,7 @@
 """The way of a query, stage by stage.
 
-    admit -> classify -> embed (and transcribe) -> compose -> retrieve -> fuse -> hop -> expand -> diversify
-    -> answer
+    admit -> classify -> embed (and transcribe) -> compose -> retrieve -> fuse -> hop -> expand
+    -> personalise -> diversify -> answer -> record
 
 What fails is said in ``degraded`` when the rest still makes an answer; otherwise its error is the answer.
 """
@@ -9,7 +9,8 @@ What fails is said in ``degraded`` when the rest still makes an answer; otherwis
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeAlias
@@ -28,9 +29,12 @@ from orchestrator.diversify import mmr_order
 from orchestrator.embed import Cutter, Embedder
 from orchestrator.errors import DeadlineError, DependencyError, SensoriumError
 from orchestrator.expand import Expander
+from orchestrator.feedback import FeedbackStore
 from orchestrator.fusion import fuse
 from orchestrator.hop import Hopper
+from orchestrator.personalise import Personaliser, Standing
 from orchestrator.query import Candidate, PartInfo, SearchQuery, SearchResult
+from orchestrator.record import impression, record
 from orchestrator.retrieve import Retriever
 from orchestrator.settings import Settings
 from orchestrator.trace import Trace, reason
@@ -46,6 +50,7 @@ _EMBED_SHARE = 0.8
 _TRANSCRIBE_SHARE = 0.6
 _RETRIEVE_SHARE = 0.8
 _LATER_SHARE = 0.5
+_PERSONALISE_SHARE = 0.4
 _DIVERSIFY_SHARE = 0.5
 
 _THREADS = 4
@@ -62,6 +67,8 @@ class Pipeline:
         encoder: Encoder,
         store: VectorStore,
         items: ItemStore,
+        feedback: FeedbackStore,
+        personaliser: Personaliser | None = None,
     ) -> None:
         self.settings = settings
         self.embedding_set = embedding_set
@@ -70,6 +77,8 @@ class Pipeline:
         self._budget = settings.budget
         self._store = store
         self._items = items
+        self._feedback = feedback
+        self._personaliser = personaliser
         self._executor = ThreadPoolExecutor(_THREADS, "media")
         self._classifier = Classifier(limits, self._executor)
         # A thread cannot be cancelled: what it cuts for a query that has given up must soon end by itself.
@@ -122,6 +131,7 @@ class Pipeline:
             raise DeadlineError("the time for this query is over") from error
 
     async def _search(self, query: SearchQuery, trace: Trace, deadline: Deadline) -> SearchResult:
+        asked_s = time.time()
         with trace.stage("admit"):
             check_query(query, self.settings.admission)
         async with self.gate.enter(trace):
@@ -139,12 +149,19 @@ class Pipeline:
                 )
             with trace.stage("fuse"):
                 candidates = fuse(signals, composition.weights)
-            candidates = await self._later(candidates, query, parts, infos, composition, trace, deadline)
+            candidates = await self._hop(candidates, query, composition, trace, deadline)
+            candidates = await self._expand(candidates, query, parts, infos, composition, trace, deadline)
+            candidates = [candidate for candidate in candidates if candidate.score >= query.min_score]
+            scored, standings = await self._personalise(candidates, query, trace, deadline)
             with trace.stage("diversify"):
-                ordered = await self._diversify(candidates, query, trace, deadline)
+                ordered = await self._diversify(scored, query, trace, deadline)
             with trace.stage("answer"):
                 page = ordered[query.offset : query.offset + query.limit]
                 hits = await build_hits(page, self._items, trace, deadline.budget_s(self._budget.answer_s))
+            if query.user and query.request_id and page:
+                with trace.stage("record"):
+                    shown = impression(query, composition, page, standings, asked_s)
+                    await record(self._feedback, shown, trace, deadline.budget_s(self._budget.record_s))
         return SearchResult(
             hits=hits,
             candidates=len(candidates),
@@ -224,7 +241,28 @@ class Pipeline:
                 trace.degrade("transcribe", reason(error))
                 return None
 
-    async def _later(
+    async def _hop(
+        self,
+        candidates: list[Candidate],
+        query: SearchQuery,
+        composition: Composition,
+        trace: Trace,
+        deadline: Deadline,
+    ) -> list[Candidate]:
+        """And what the best of the candidates lead to, where hops are wanted."""
+        if not self._hopper.wanted(query.options.multi_hop, composition):
+            return candidates
+        with trace.stage("hop"):
+            budget_s = deadline.budget_s(self._budget.hop_s, _LATER_SHARE)
+            try:
+                return await self._hopper.hop(
+                    composition, query.targets, query.expression, candidates, trace, budget_s
+                )
+            except (SensoriumError, TimeoutError) as error:
+                trace.degrade("hop", reason(error))
+                return candidates
+
+    async def _expand(
         self,
         candidates: list[Candidate],
         query: SearchQuery,
@@ -234,36 +272,30 @@ class Pipeline:
         trace: Trace,
         deadline: Deadline,
     ) -> list[Candidate]:
-        """What more searches add to ``candidates``, and of all those that reach the query's min_score."""
-        if self._hopper.wanted(query.options.multi_hop, composition):
-            with trace.stage("hop"):
-                try:
-                    candidates = await self._hopper.hop(
-                        composition,
-                        query.targets,
-                        query.expression,
-                        candidates,
-                        trace,
-                        deadline.budget_s(self._budget.hop_s, _LATER_SHARE),
-                    )
-                except (SensoriumError, TimeoutError) as error:
-                    trace.degrade("hop", reason(error))
-        if self._expander.wanted(query.options.expand, composition, candidates):
-            data = parts[0].data
-            with trace.stage("expand"):
-                try:
-                    candidates = await self._expander.expand(
-                        composition,
-                        data if isinstance(data, str) else infos[0].transcript,
-                        query.targets,
-                        query.expression,
-                        candidates,
-                        trace,
-                        deadline.budget_s(self._budget.expand_s, _LATER_SHARE),
-                    )
-                except (SensoriumError, TimeoutError) as error:
-                    trace.degrade("expand", reason(error))
-        return [candidate for candidate in candidates if candidate.score >= query.min_score]
+        """And what other words find, where the query found little and expansion is wanted."""
+        if not self._expander.wanted(query.options.expand, composition, candidates):
+            return candidates
+        data = parts[0].data
+        text = data if isinstance(data, str) else infos[0].transcript
+        with trace.stage("expand"):
+            budget_s = deadline.budget_s(self._budget.expand_s, _LATER_SHARE)
+            try:
+                return await self._expander.expand(
+                    composition, text, query.targets, query.expression, candidates, trace, budget_s
+                )
+            except (SensoriumError, TimeoutError) as error:
+                trace.degrade("expand", reason(error))
+                return candidates
+
+    async def _personalise(
+        self, candidates: list[Candidate], query: SearchQuery, trace: Trace, deadline: Deadline
+    ) -> tuple[list[Candidate], Mapping[str, Standing]]:
+        """The candidates in the user's order, unless nobody asks or the request forgoes it."""
+        if self._personaliser is None or not query.user or query.options.personalise is False:
+            return candidates, {}
+        with trace.stage("personalise"):
+            budget_s = deadline.budget_s(self._budget.personalise_s, _PERSONALISE_SHARE)
+            return await self._personaliser.personalise(candidates, query, trace, budget_s)
 
     async def _diversify(
         self, candidates: list[Candidate], query: SearchQuery, trace: Trace, deadline: Deadline

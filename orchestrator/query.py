@@ -50,6 +50,7 @@ class SearchQuery:
     """A validated request.
 
     ``expression`` is a compiled filter (see ``filters.py``), "" for none; ``user`` is opaque, "" for nobody.
+    ``request_id`` is the name that feedback gives the answer.
     """
 
     parts: tuple[QueryPart, ...]
@@ -61,6 +62,7 @@ class SearchQuery:
     mmr_lambda: float | None = None
     user: str = ""
     options: SearchOptions = SearchOptions()
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

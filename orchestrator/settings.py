@@ -26,9 +26,11 @@ __all__ = [
     "CacheSettings",
     "DiversifySettings",
     "ExpandSettings",
+    "FeedbackSettings",
     "HopSettings",
     "LogSettings",
     "MilvusSettings",
+    "PersonaliseSettings",
     "RetrieveSettings",
     "Settings",
     "TranscribeSettings",
@@ -88,8 +90,10 @@ class BudgetSettings(_Group):
     retrieve_s: Seconds = 4.0
     hop_s: Seconds = 1.0
     expand_s: Seconds = 1.0
+    personalise_s: Seconds = 0.5
     diversify_s: Seconds = 1.0
     answer_s: Seconds = 2.0
+    record_s: Seconds = 0.5
 
 
 class TritonSettings(_Group):
@@ -171,6 +175,23 @@ class DiversifySettings(_Group):
     min_share: Share = 0.5
 
 
+class FeedbackSettings(_Group):
+    """What is kept of what was shown to users, and of what they did with it."""
+
+    retention_days: Annotated[float, Gt(0), Le(3650)] = 90.0
+    max_requests: Count = 100_000
+
+
+class PersonaliseSettings(_Group):
+    """What a user's feedback may do to the order."""
+
+    half_life_days: Annotated[float, Gt(0), Le(3650)] = 30.0
+    """After so long, feedback counts half."""
+    max_log_odds: Annotated[float, Gt(0), Le(5)] = 1.0
+    """The most it may move an item, either way: what is ahead by twice as much stays ahead."""
+    pool: Annotated[int, Ge(1), Le(500)] = 50
+
+
 class LogSettings(_Group):
     """JSON lines on standard error."""
 
@@ -197,6 +218,8 @@ class Settings(BaseSettings):
     hop: HopSettings = HopSettings()
     expand: ExpandSettings = ExpandSettings()
     diversify: DiversifySettings = DiversifySettings()
+    feedback: FeedbackSettings = FeedbackSettings()
+    personalise: PersonaliseSettings = PersonaliseSettings()
     log: LogSettings = LogSettings()
 
 

@@ -25,8 +25,10 @@ STAGES = (
     "fuse",
     "hop",
     "expand",
+    "personalise",
     "diversify",
     "answer",
+    "record",
 )
 
 

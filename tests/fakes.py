@@ -43,6 +43,7 @@ __all__ = [
     "FakeItemStore",
     "FakeVectorStore",
     "FakeWriter",
+    "Faults",
     "direction",
 ]
 
@@ -64,7 +65,7 @@ def direction(words: str, dim: int = UNIFIED_DIM) -> FloatArray:
     return (total / np.linalg.norm(total)).astype(np.float32)
 
 
-class _Faults:
+class Faults:
     """Failures, delays and counts by the name of a call."""
 
     def __init__(self) -> None:
@@ -90,7 +91,7 @@ class _Faults:
             self.running.subtract(names)
 
 
-class FakeEncoder(_Faults):
+class FakeEncoder(Faults):
     """Embeds words. ``means`` says which words some bytes stand for, ``says`` what is spoken in them."""
 
     def __init__(self) -> None:
@@ -119,7 +120,7 @@ class FakeEncoder(_Faults):
         return {"embed_text": "1", "encode_text": "1"}
 
 
-class FakeVectorStore(_Faults):
+class FakeVectorStore(Faults):
     """Rows in a list. Of expressions it knows "item_id (not) in [...]"; ``accepts`` judges any other."""
 
     def __init__(self) -> None:
@@ -197,7 +198,7 @@ def _native(row: Row) -> FloatArray:
     return row.embedding.native
 
 
-class FakeItemStore(_Faults):
+class FakeItemStore(Faults):
     """Items in a dict, media below ``directory``."""
 
     def __init__(self, directory: Path) -> None:
@@ -221,7 +222,7 @@ class FakeItemStore(_Faults):
         return self.directory / sha256
 
 
-class FakeWriter(_Faults):
+class FakeWriter(Faults):
     """Indexes title and media of an item into the fakes it is given, one item at a time."""
 
     def __init__(self, encoder: FakeEncoder, store: FakeVectorStore, items: FakeItemStore) -> None:

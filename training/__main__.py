@@ -1,7 +1,8 @@
 """`python -m training --profile lite`: learn the heads and the calibration, write
-training/checkpoints/<profile>/.
+training/checkpoints/<profile>/. `python -m training feedback`: learn from the clicks of a system's users.
 
-Exit codes: 0 done, 1 something could not be had or read, 2 wrong arguments.
+Exit codes: 0 done, also when the gate kept what was in force; 1 something could not be had or read; 2 wrong
+arguments.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +23,9 @@ from catalogue.errors import CatalogueError
 from export.errors import ExportError
 from export.settings import Settings
 from training.errors import TrainingError
+from training.retrain import Verdict, retrain
 from training.run import train
+from training.standing import read_standing
 
 MAX_THREADS = 8
 
@@ -29,12 +33,15 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console(stderr=True)
 
 
-@app.command()
+@app.callback(invoke_without_command=True)
 def main(
+    context: typer.Context,
     profile: Annotated[str, typer.Option(help="A profile of export/profiles.")] = "lite",
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other random numbers.")] = 0,
 ) -> None:
     """Train on the train split, choose on validation; the test split is not looked at."""
+    if context.invoked_subcommand is not None:
+        return
     threads = min(os.cpu_count() or 1, MAX_THREADS)
     try:
         with _bars() as progress:
@@ -43,6 +50,27 @@ def main(
         console.print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False)
         sys.exit(1)
     _show(metrics)
+
+
+@app.command()
+def feedback(
+    standing: Annotated[Path, typer.Option(help="What `python -m evaluation standing` wrote.")] = Path(
+        "reports/standing.json"
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other sessions held out.")] = 0,
+) -> None:
+    """Learn what personalisation should weigh from feedback; promote it only if it is better."""
+    settings = Settings()
+    out = settings.home / "data" / "personalise.json"
+    current = out if out.is_file() else settings.model_repository / "personalise.json"
+    try:
+        verdict = retrain(
+            settings.home / "data" / "feedback.sqlite", current, read_standing(standing), out, seed
+        )
+    except TrainingError as error:
+        console.print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False)
+        sys.exit(1)
+    _tell(verdict, out)
 
 
 @contextmanager
@@ -57,6 +85,26 @@ def _bars() -> Iterator[Any]:
             bars.update(tasks[what], completed=done, total=total)
 
         yield progress
+
+
+def _tell(verdict: Verdict, out: Path) -> None:
+    table = Table(
+        "weight", "learned", title=f"From {verdict.learned_from} sessions, {verdict.held_out} held out"
+    )
+    for name, value in {**verdict.weights.features, **verdict.weights.pairs}.items():
+        table.add_row(name, f"{value:.3f}")
+    table.add_row("looks by place", " ".join(f"{value:.2f}" for value in verdict.examination))
+    output = Console()
+    output.print(table)
+    low, high = verdict.gain_ci95
+    output.print(f"gain on held-out sessions {verdict.gain:+.4f} ({low:+.4f} to {high:+.4f})")
+    if verdict.standing is not None and verdict.standing_ci95 is not None:
+        low, high = verdict.standing_ci95
+        output.print(f"standing queries {verdict.standing:+.4f} NDCG@10 ({low:+.4f} to {high:+.4f})")
+    if verdict.promoted:
+        output.print(f"promoted: {verdict.why}; {out} is in force from the next start")
+    else:
+        output.print(f"not promoted, nothing was changed: {verdict.why}")
 
 
 def _show(metrics: dict[str, Any]) -> None:

@@ -273,6 +273,64 @@ class GetRequest(_message.Message):
     id: str
     def __init__(self, id: _Optional[str] = ...) -> None: ...
 
+class FeedbackRequest(_message.Message):
+    __slots__ = ("user", "events")
+    USER_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    user: str
+    events: _containers.RepeatedCompositeFieldContainer[FeedbackEvent]
+    def __init__(self, user: _Optional[str] = ..., events: _Optional[_Iterable[_Union[FeedbackEvent, _Mapping]]] = ...) -> None: ...
+
+class FeedbackEvent(_message.Message):
+    __slots__ = ("request_id", "item_id", "kind", "position", "dwell_ms")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        KIND_UNSPECIFIED: _ClassVar[FeedbackEvent.Kind]
+        CLICK: _ClassVar[FeedbackEvent.Kind]
+        DWELL: _ClassVar[FeedbackEvent.Kind]
+        ADD: _ClassVar[FeedbackEvent.Kind]
+        DISMISS: _ClassVar[FeedbackEvent.Kind]
+    KIND_UNSPECIFIED: FeedbackEvent.Kind
+    CLICK: FeedbackEvent.Kind
+    DWELL: FeedbackEvent.Kind
+    ADD: FeedbackEvent.Kind
+    DISMISS: FeedbackEvent.Kind
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    DWELL_MS_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    item_id: str
+    kind: FeedbackEvent.Kind
+    position: int
+    dwell_ms: float
+    def __init__(self, request_id: _Optional[str] = ..., item_id: _Optional[str] = ..., kind: _Optional[_Union[FeedbackEvent.Kind, str]] = ..., position: _Optional[int] = ..., dwell_ms: _Optional[float] = ...) -> None: ...
+
+class FeedbackResponse(_message.Message):
+    __slots__ = ("stored", "known", "unknown")
+    STORED_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    stored: int
+    known: int
+    unknown: int
+    def __init__(self, stored: _Optional[int] = ..., known: _Optional[int] = ..., unknown: _Optional[int] = ...) -> None: ...
+
+class EraseUserRequest(_message.Message):
+    __slots__ = ("user",)
+    USER_FIELD_NUMBER: _ClassVar[int]
+    user: str
+    def __init__(self, user: _Optional[str] = ...) -> None: ...
+
+class EraseUserResponse(_message.Message):
+    __slots__ = ("requests", "events")
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    requests: int
+    events: int
+    def __init__(self, requests: _Optional[int] = ..., events: _Optional[int] = ...) -> None: ...
+
 class GetStatusRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

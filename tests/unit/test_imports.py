@@ -63,13 +63,14 @@ MAY: dict[str, tuple[str, ...]] = {
 # Inside the orchestrator arrows point inward: a module may import those of its own or an inner ring.
 RINGS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
-    frozenset({"types", "settings"}),
+    frozenset({"types", "settings", "feedback"}),
     frozenset({"query"}),
-    frozenset({"trace", "deadlines", "calibrate", "cache", "diversify", "filters", "metrics", "logs"}),
-    frozenset({"admit", "classify", "compose", "fusion", "evidence", "answer", "wire"}),
+    frozenset({"trace", "deadlines", "calibrate", "cache", "diversify", "filters", "metrics", "logs"})
+    | frozenset({"profile", "strengths"}),
+    frozenset({"admit", "classify", "compose", "fusion", "evidence", "answer", "wire", "feedback_wire"}),
     frozenset({"searches"}),
-    frozenset({"embed", "transcribe", "retrieve"}),
-    frozenset({"hop", "expand"}),
+    frozenset({"embed", "transcribe", "retrieve", "personalise"}),
+    frozenset({"hop", "expand", "record"}),
     frozenset({"pipeline"}),
     frozenset({"service"}),
     frozenset({"grpc_server", "rest"}),
