@@ -56,7 +56,7 @@ def table() -> Iterator[tuple[str, str]]:
 
 def number(text: str) -> float:
     value, _, unit = text.partition(" ")
-    return float(value) * {"": 1, "M": 1e6, "MiB": 1024 * 1024}[unit]
+    return float(value.replace(",", "")) * {"": 1, "M": 1e6, "MiB": 1024 * 1024}[unit]
 
 
 def test_every_variable_of_the_table_is_read_and_has_its_default() -> None:
