@@ -25,8 +25,8 @@ from orchestrator.classify import ClassifiedPart
 from orchestrator.compose import Composition, QueryVector
 from orchestrator.deadlines import Deadline
 from orchestrator.embed import Embedder
-from orchestrator.evidence import Evidence, join
 from orchestrator.fusion import fuse
+from orchestrator.late import LateEvidence, join
 from orchestrator.query import Candidate
 from orchestrator.retrieve import Retriever
 from orchestrator.settings import ExpandSettings
@@ -110,7 +110,7 @@ class Expander:
                 again, targets, expression, trace, deadline.remaining_s, "expand"
             )
         evidence = {
-            candidate.item_id: Evidence(candidate.score, found.detail, candidate.signals)
+            candidate.item_id: LateEvidence(candidate.score, found.detail, candidate.signals)
             for candidate in fuse(signals, again.weights)
         }
         return join(candidates, evidence, "expand", self._settings.below)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.compose import Composition, QueryVector
 from orchestrator.deadlines import Deadline
-from orchestrator.evidence import Evidence, join
+from orchestrator.late import LateEvidence, join
 from orchestrator.query import Candidate, Signal
 from orchestrator.retrieve import Retriever
 from orchestrator.settings import HopSettings
@@ -89,7 +89,8 @@ class Hopper:
                 steps = [step for step in found if step.signal.item_modality in _CHAIN[1:]]
         trust = self._settings.trust
         evidence = {
-            item: Evidence(trust * step.score, step.path, (step.signal,)) for item, step in reached.items()
+            item: LateEvidence(trust * step.score, step.path, (step.signal,))
+            for item, step in reached.items()
         }
         return join(candidates, evidence, "hop", thresholds[0])
 

@@ -67,7 +67,7 @@ RINGS: tuple[frozenset[str], ...] = (
     frozenset({"query"}),
     frozenset({"trace", "deadlines", "calibrate", "cache", "diversify", "filters", "metrics", "logs"})
     | frozenset({"profile", "strengths"}),
-    frozenset({"admit", "classify", "compose", "fusion", "evidence", "answer", "wire", "feedback_wire"}),
+    frozenset({"admit", "classify", "compose", "fusion", "late", "answer", "wire", "feedback_wire"}),
     frozenset({"searches"}),
     frozenset({"embed", "transcribe", "retrieve", "personalise"}),
     frozenset({"hop", "expand", "record"}),

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 from orchestrator.query import Candidate, Influence, Signal
 
-__all__ = ["Evidence", "join"]
+__all__ = ["LateEvidence", "join"]
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class LateEvidence:
     """``score`` (0..1): how probable it makes an item; ``signals`` are what it rests on."""
 
     score: float
@@ -25,7 +25,7 @@ class Evidence:
 
 
 def join(
-    candidates: Sequence[Candidate], evidence: Mapping[str, Evidence], stage: str, ceiling: float
+    candidates: Sequence[Candidate], evidence: Mapping[str, LateEvidence], stage: str, ceiling: float
 ) -> list[Candidate]:
     """Candidates by falling score, each that ``evidence`` lifted with an influence of ``stage``.
 
@@ -47,7 +47,7 @@ def join(
     return joined
 
 
-def _lift(candidate: Candidate, evidence: Evidence, stage: str, ceiling: float) -> Candidate:
+def _lift(candidate: Candidate, evidence: LateEvidence, stage: str, ceiling: float) -> Candidate:
     lifted = min(1.0 - (1.0 - candidate.score) * (1.0 - evidence.score), ceiling)
     change = lifted - candidate.score
     if change <= 0.0:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.evidence import Evidence, join
+from orchestrator.late import LateEvidence, join
 from orchestrator.query import Candidate
 
 SCORES = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(0, 1), max_size=8)
@@ -17,8 +17,8 @@ def candidates(scores: dict[str, float]) -> list[Candidate]:
     return [Candidate(item, score, ()) for item, score in ordered]
 
 
-def evidence(scores: dict[str, float]) -> dict[str, Evidence]:
-    return {item: Evidence(score, "why", ()) for item, score in scores.items()}
+def evidence(scores: dict[str, float]) -> dict[str, LateEvidence]:
+    return {item: LateEvidence(score, "why", ()) for item, score in scores.items()}
 
 
 def test_by_hand() -> None:
