@@ -31,7 +31,7 @@ MAY: dict[str, tuple[str, ...]] = {
     "media": (),
     "catalogue": ("media", "sensorium.v1"),
     "export": ("media",),
-    "training": ("export", "media", "catalogue", "evaluation.metrics"),
+    "training": ("export", "media", "catalogue", "queries", "evaluation.metrics", "sensorium.v1"),
     "model_repository": ("media",),
     "serving": (),
     "sensorium": (),
