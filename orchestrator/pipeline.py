@@ -26,7 +26,7 @@ from orchestrator.deadlines import Deadline, together
 from orchestrator.diversify import mmr_order
 from orchestrator.embed import Cutter, Embedder
 from orchestrator.errors import DeadlineError, DependencyError, SensoriumError
-from orchestrator.fusion import fuse
+from orchestrator.fusion import explain, fuse
 from orchestrator.query import Candidate, PartInfo, SearchQuery, SearchResult
 from orchestrator.retrieve import Retriever
 from orchestrator.settings import Settings
@@ -80,12 +80,14 @@ class Pipeline:
             max_segments=settings.retrieve.max_query_segments,
         )
         self._transcriber = Transcriber(encoder, items, self._embedder, cutter, settings.transcribe)
+        self._learned = embedding_set.fusion if settings.fusion.learned else {}
         self._retriever = Retriever(
             store,
             embedding_set.calibration,
             embedding_set.version,
             rows_per_search=settings.retrieve.rows_per_search,
             max_candidates=settings.retrieve.max_mixed_candidates,
+            learned=self._learned,
         )
 
     async def search(self, query: SearchQuery, trace: Trace, timeout_s: float | None = None) -> SearchResult:
@@ -122,11 +124,11 @@ class Pipeline:
                     deadline.budget_s(self._budget.retrieve_s, _RETRIEVE_SHARE),
                 )
             with trace.stage("fuse"):
-                candidates = fuse(signals, composition.weights, query.min_score)
+                candidates = fuse(signals, composition.weights, query.min_score, self._learned)
             with trace.stage("diversify"):
                 ordered = await self._diversify(candidates, query, trace, deadline)
             with trace.stage("answer"):
-                page = ordered[query.offset : query.offset + query.limit]
+                page = explain(ordered[query.offset : query.offset + query.limit], self._learned)
                 hits = await build_hits(page, self._items, trace, deadline.budget_s(self._budget.answer_s))
         return SearchResult(
             hits=hits,

@@ -25,6 +25,7 @@ __all__ = [
     "BudgetSettings",
     "CacheSettings",
     "DiversifySettings",
+    "FusionSettings",
     "LogSettings",
     "MilvusSettings",
     "RetrieveSettings",
@@ -128,6 +129,13 @@ class TranscribeSettings(_Group):
     """Mean probability of a token below which a transcript is not searched."""
 
 
+class FusionSettings(_Group):
+    """How the evidence for an item is joined."""
+
+    learned: bool = True
+    """By the weights of ``embedding.json``, where it has some; else by noisy-or."""
+
+
 class DiversifySettings(_Group):
     """MMR over the first ``pool`` candidates that score at least ``min_share`` of the best one's score.
 
@@ -162,6 +170,7 @@ class Settings(BaseSettings):
     cache: CacheSettings = CacheSettings()
     retrieve: RetrieveSettings = RetrieveSettings()
     transcribe: TranscribeSettings = TranscribeSettings()
+    fusion: FusionSettings = FusionSettings()
     diversify: DiversifySettings = DiversifySettings()
     log: LogSettings = LogSettings()
 

@@ -64,7 +64,9 @@ RINGS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"types", "settings"}),
     frozenset({"query"}),
-    frozenset({"trace", "deadlines", "calibrate", "cache", "diversify", "filters", "metrics", "logs"}),
+    frozenset(
+        {"trace", "deadlines", "calibrate", "evidence", "cache", "diversify", "filters", "metrics", "logs"}
+    ),
     frozenset({"admit", "classify", "compose", "fusion", "answer", "wire"}),
     frozenset({"embed", "transcribe", "retrieve"}),
     frozenset({"pipeline"}),
