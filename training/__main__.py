@@ -1,5 +1,6 @@
 """`python -m training --profile lite`: learn the heads and the calibration, write
-training/checkpoints/<profile>/.
+training/checkpoints/<profile>/. `python -m training fusion --grpc HOST:PORT --catalogue MANIFEST`: learn
+fusion from a running system.
 
 Exit codes: 0 done, 1 something could not be had or read, 2 wrong arguments.
 """
@@ -10,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +22,9 @@ from rich.table import Table
 from catalogue.errors import CatalogueError
 from export.errors import ExportError
 from export.settings import Settings
+from queries import QueriesError
 from training.errors import TrainingError
+from training.fusion_run import learn_fusion
 from training.run import train
 
 MAX_THREADS = 8
@@ -29,12 +33,15 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console(stderr=True)
 
 
-@app.command()
+@app.callback(invoke_without_command=True)
 def main(
+    context: typer.Context,
     profile: Annotated[str, typer.Option(help="A profile of export/profiles.")] = "lite",
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other random numbers.")] = 0,
 ) -> None:
     """Train on the train split, choose on validation; the test split is not looked at."""
+    if context.invoked_subcommand is not None:
+        return
     threads = min(os.cpu_count() or 1, MAX_THREADS)
     try:
         with _bars() as progress:
@@ -43,6 +50,25 @@ def main(
         console.print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False)
         sys.exit(1)
     _show(metrics)
+
+
+@app.command()
+def fusion(
+    grpc: Annotated[
+        str, typer.Option(help="Where the system's gRPC API listens; it must not fuse by weights.")
+    ],
+    catalogue: Annotated[Path, typer.Option(help="The manifest of what is indexed: the stamps.")],
+    profile: Annotated[str, typer.Option(help="A profile of export/profiles.")] = "lite",
+    seed: Annotated[int, typer.Option(min=0, help="Other queries and folds.")] = 0,
+) -> None:
+    """Learn what the evidence of each pair of modalities counts for."""
+    try:
+        with _bars() as progress:
+            content = learn_fusion(profile, grpc, catalogue, Settings(), progress, seed)
+    except (TrainingError, QueriesError, CatalogueError) as error:
+        console.print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False)
+        sys.exit(1)
+    _show_fusion(content)
 
 
 @contextmanager
@@ -68,6 +94,22 @@ def _show(metrics: dict[str, Any]) -> None:
     table = Table("pair", "NDCG@10", "queries", "gallery", title="Validation, heads as they are served")
     for name, figure in metrics["validation"].items():
         table.add_row(name, f"{figure['ndcg@10']:.3f}", str(figure["queries"]), str(figure["gallery"]))
+    out.print(table)
+
+
+def _show_fusion(content: dict[str, Any]) -> None:
+    out = Console()
+    table = Table("query", "queries", "NDCG@10 before", "after", "ECE before", "after", title="Validation")
+    for modality, figure in content["figures"].items():
+        before, after = figure["noisy-or"], figure["learned" if figure["kept"] else "calibrated"]
+        table.add_row(
+            modality,
+            str(figure["queries"]),
+            f"{before['ndcg@10']:.3f}",
+            f"{after['ndcg@10']:.3f}",
+            f"{before['ece_top10']:.3f}",
+            f"{after['ece_top10']:.3f}",
+        )
     out.print(table)
 
 

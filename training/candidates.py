@@ -12,7 +12,7 @@
 
 Relevant is what has the same normalised description. Queries are asked one after another, so that the batches
 that a server forms, and with them the last digits of INT8 models, do not depend on chance. A file is found
-again by the models that are served, the catalogue, `options` and every byte of the queries.
+again by its label, the models that are served, the catalogue, `options` and every byte of the queries.
 
 The system that is asked decides what `score` and `weight` mean; fusion learns from one that does not fuse by
 learned weights (SENSORIUM_FUSION__LEARNED=false), where `weight` is the part's, times the confidence of a
@@ -43,6 +43,8 @@ __all__ = ["LIMIT", "PAIRS", "Asked", "Candidates", "collect"]
 
 LIMIT = 100
 DEADLINE_S = 60.0
+ATTEMPTS = 3
+"""A stage that was cut short on a busy machine is asked for again."""
 MAX_MESSAGE_BYTES = 64 << 20
 MODALITIES = ("text", "image", "audio", "video")
 PAIRS = (
@@ -106,7 +108,8 @@ def collect(
 ) -> Candidates:
     """Ask `queries` of the system at `target`, in which `catalogue` is indexed, or read what it found before.
 
-    `options` are sent with every query; `label` is for the file's name and the progress.
+    `options` are sent with every query; `label` stands in the file's name, and tells a system that answers
+    otherwise with the same models (other fusion weights) from this one.
 
     Raises:
         CandidatesError: no answer, a degraded one, or another catalogue is indexed.
@@ -143,13 +146,14 @@ def _search(stub: rpc.SensoriumStub, query: Asked, options: pb.SearchOptions) ->
         for part in query.parts
     ]
     request = pb.SearchRequest(parts=parts, limit=LIMIT, mmr_lambda=1.0, options=options)
-    try:
-        response: pb.SearchResponse = stub.Search(request, timeout=DEADLINE_S)
-    except grpc.RpcError as error:
-        raise CandidatesError(f"{query.name}: {error.code().name}: {error.details()}") from error
-    if response.degraded:
-        raise CandidatesError(f"{query.name}: degraded: {'; '.join(response.degraded)}")
-    return response
+    for _ in range(ATTEMPTS):
+        try:
+            response: pb.SearchResponse = stub.Search(request, timeout=DEADLINE_S)
+        except grpc.RpcError as error:
+            raise CandidatesError(f"{query.name}: {error.code().name}: {error.details()}") from error
+        if not response.degraded:
+            return response
+    raise CandidatesError(f"{query.name}: degraded: {'; '.join(response.degraded)}")
 
 
 def _tables(
