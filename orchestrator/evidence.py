@@ -1,4 +1,4 @@
-"""What the evidence for one part of a query amounts to, by learned weights (docs/adr/0011-learned-fusion.md).
+"""What the evidence for one part of a query amounts to, by learned weights (docs/adr/0012-learned-fusion.md).
 
 For a part of query modality m, with calibrated log-odds l of each pair that found the item:
 
