@@ -101,7 +101,10 @@ def _show_fusion(content: dict[str, Any]) -> None:
     out = Console()
     table = Table("query", "queries", "NDCG@10 before", "after", "ECE before", "after", title="Validation")
     for modality, figure in content["figures"].items():
-        before, after = figure["noisy-or"], figure["learned" if figure["kept"] else "calibrated"]
+        before, after = (
+            figure["noisy-or"],
+            figure["learned" if modality in content["fusion"] else "calibrated"],
+        )
         table.add_row(
             modality,
             str(figure["queries"]),

@@ -13,7 +13,7 @@ from evaluation.metrics import interval, per_query
 from training.candidates import Candidates
 from training.fusion import Floats, error
 
-__all__ = ["compare", "draw"]
+__all__ = ["compare", "draw", "kept"]
 
 TOP = 10
 BINS = 8
@@ -22,11 +22,9 @@ TINY = 1e-9
 
 def compare(
     judged: Mapping[str, Floats], found: Candidates, held: npt.NDArray[np.bool_]
-) -> tuple[dict[str, Any], bool]:
-    """Figures per way of fusing, and whether learned weights help.
-
-    They do when the loss (negative log-likelihood of a query's candidates) falls against noisy-or of the same
-    calibration by an interval that excludes zero, and NDCG@10 does not fall.
+) -> tuple[dict[str, Any], Floats]:
+    """Figures per way of fusing, and how weights change the loss of each query against noisy-or of the same
+    calibration. The loss is the negative log-likelihood of a query's candidates.
 
     Args:
         judged: probabilities of the candidates of queries in `held`, by "noisy-or", "calibrated", "learned".
@@ -62,9 +60,21 @@ def compare(
         for measure, by_name in (("ndcg@10", values), ("log_loss", losses)):
             change = by_name[name] - by_name[before]
             out[name][f"{measure}_against_{before}"] = [float(change.mean()), *interval(change.tolist())]
-    change, _, high = out["learned"]["log_loss_against_calibrated"]
-    helps = high < 0 and out["learned"]["ndcg@10"] >= out["calibrated"]["ndcg@10"]
-    return out | {"kept": bool(helps)}, bool(helps)
+    return out, losses["learned"] - losses["calibrated"]
+
+
+def kept(figures: Mapping[str, dict[str, Any]], changes: Mapping[str, Floats]) -> list[str]:
+    """The modalities whose weights are served: none unless the loss over the queries of all of them falls by
+    an interval that excludes zero; then those where neither loss nor NDCG@10 is worse on average."""
+    _, high = interval(np.concatenate(list(changes.values())).tolist())
+    if high >= 0:
+        return []
+    return [
+        modality
+        for modality, change in changes.items()
+        if change.mean() < 0
+        and figures[modality]["learned"]["ndcg@10"] >= figures[modality]["calibrated"]["ndcg@10"]
+    ]
 
 
 def _answers(found: Candidates, query: int) -> list[str]:

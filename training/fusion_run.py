@@ -30,7 +30,7 @@ from training.candidates import PAIRS, Candidates, collect
 from training.checkpoints import write_json
 from training.errors import DataError
 from training.fusion import LOG_ODDS, Examples, Floats, Weights, error, fit, log_odds, noisy_or
-from training.fusion_figures import compare, draw
+from training.fusion_figures import compare, draw, kept
 from training.selection import fold_numbers
 from training.store import Progress
 
@@ -107,7 +107,7 @@ def learn_fusion(
     folder = settings.checkpoints / profile
     table = _calibration(folder)
     logistics = {name: Logistic(entry["scale"], entry["bias"]) for name, entry in table.items()}
-    learned, figures, curves = {}, {}, {}
+    learned, figures, changes, curves = {}, {}, {}, {}
     for modality, kinds in KINDS.items():
         queries = [query for kind in kinds for query in _queries(kind, catalogue, settings, seed)]
         found = collect(target, queries, catalogue, settings.cache, progress, label=f"fusion-{modality}")
@@ -116,17 +116,22 @@ def learn_fusion(
         fold[of_validation] = fold_numbers([meaning[item] for item in found.source[of_validation]])
         asked = _Asked(found, _pairs(modality), fold)
         judged = _judge(asked, logistics)
-        figures[modality], helps = compare(judged, found, of_validation)
+        figures[modality], changes[modality] = compare(judged, found, of_validation)
         curves[modality] = (judged, found.relevant[asked.rows >= 0])
         fresh = asked.calibrated(asked.rows >= 0)
         logistics |= fresh
         for name, logistic in fresh.items():
             table[name] = _entry(name, logistic, asked, logistics)
-        if helps:
-            learned[modality] = _content(fit(asked.examples(logistics)))
+        learned[modality] = _content(fit(asked.examples(logistics)))
         progress("fusion", len(figures), len(KINDS))
     write_json(folder / "calibration.json", table)
-    content = {"fusion": learned, "calibration": calibration_hash(table), "seed": seed, "figures": figures}
+    serves = kept(figures, changes)
+    content = {
+        "fusion": {modality: learned[modality] for modality in serves},
+        "calibration": calibration_hash(table),
+        "seed": seed,
+        "figures": figures,
+    }
     write_json(folder / "fusion.json", content)
     draw(curves, folder / "fusion.png")
     return content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ import pytest
 from export.errors import InstallError
 from export.fusion import calibration_hash, fusion_weights
 from training.candidates import Candidates
-from training.fusion import Examples, Weights, error, fit, noisy_or
-from training.fusion_figures import compare
+from training.fusion import Examples, Floats, Weights, error, fit, noisy_or
+from training.fusion_figures import compare, kept
 
 PAIRS = ("text->text", "text->image", "text->video")
 
@@ -98,15 +99,31 @@ def found(queries: int = 20) -> Candidates:
     )
 
 
-def test_weights_are_kept_only_where_they_help() -> None:
-    good, bad = np.tile([0.1, 0.9], 20), np.tile([0.9, 0.1], 20)
-    held = np.ones(20, bool)
-    figures, helps = compare({"noisy-or": bad, "calibrated": bad, "learned": good}, found(), held)
-    assert helps
+GOOD, BAD = np.tile([0.1, 0.9], 20), np.tile([0.9, 0.1], 20)
+
+
+def judged(calibrated: Floats, learned: Floats) -> tuple[dict[str, Any], Floats]:
+    every = np.ones(20, bool)
+    return compare({"noisy-or": BAD, "calibrated": calibrated, "learned": learned}, found(), every)
+
+
+def test_figures_against_hand_computed_ones() -> None:
+    figures, change = judged(BAD, GOOD)
     assert figures["learned"]["ndcg@10"] == pytest.approx(1 / (1 + 1 / np.log2(3)))
-    assert figures["noisy-or"]["ndcg@10"] < figures["learned"]["ndcg@10"]
-    assert not compare({"noisy-or": bad, "calibrated": good, "learned": bad}, found(), held)[1]
-    assert not compare({"noisy-or": bad, "calibrated": good, "learned": good}, found(), held)[1]
+    assert figures["noisy-or"]["ndcg@10"] == pytest.approx(1 / np.log2(3) / (1 + 1 / np.log2(3)))
+    assert figures["learned"]["log_loss"] == pytest.approx(-2 * np.log(0.9))
+    assert figures["learned"]["ece"] == pytest.approx(0.1)
+    assert change == pytest.approx(np.full(20, -2 * np.log(9)))
+
+
+def test_weights_are_kept_only_where_they_help() -> None:
+    better, worse, same = judged(BAD, GOOD), judged(GOOD, BAD), judged(GOOD, GOOD)
+    assert kept({"text": better[0]}, {"text": better[1]}) == ["text"]
+    assert kept({"text": worse[0]}, {"text": worse[1]}) == []
+    assert kept({"text": same[0]}, {"text": same[1]}) == []
+    both = {"text": better[0], "image": worse[0]}
+    assert kept(both, {"text": 3 * better[1], "image": worse[1]}) == ["text"]
+    assert kept(both, {"text": better[1], "image": 3 * worse[1]}) == []
 
 
 CALIBRATION = {"text->text": {"scale": 10.0, "bias": -4.0}}
