@@ -16,6 +16,7 @@ from typing import Any
 
 from export.errors import InstallError
 from export.fetch import file_sha256, source_files
+from export.fusion import fusion_weights
 from export.graphs import GRAPHS
 from export.pipeline import Exporter
 from export.profile import Profile
@@ -122,6 +123,8 @@ def write_embedding(
 ) -> str:
     """Write ``embedding.json``, last, and return the embedding version it names.
 
+    Fusion weights are no part of the version: they change no row.
+
     Raises:
         InstallError: a graph is missing, or the calibration table is absent or malformed.
     """
@@ -143,12 +146,15 @@ def write_embedding(
     artifacts = [{name: entry["sha256"] for name, entry in served.items()}, files, calibration]
     digest = hashlib.sha256(json.dumps(artifacts, sort_keys=True).encode()).hexdigest()
     embedding_version = f"{profile.name}-1-{digest[:8]}"
-    content = {
+    content: dict[str, Any] = {
         "profile": profile.name,
         "embedding_version": embedding_version,
         "models": served,
         "calibration": calibration,
     }
+    fusion = fusion_weights(table.parent, calibration)
+    if fusion is not None:
+        content["fusion"] = fusion
     write_atomically(settings.model_repository / "embedding.json", json.dumps(content, indent=1) + "\n")
     return embedding_version
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -71,11 +72,20 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
                 files = install_files(profile, settings)
                 if set(chosen) == set(profile.models):
                     notes.append(f"embedding version {write_embedding(profile, settings, installed, files)}")
+                    notes.append(_fusion(settings))
                 else:
                     notes.append("embedding.json unchanged: it names a whole set, and --model chose a part")
                 live.update(
                     _table(profile, chosen, steps, cells, notes, time.perf_counter() - started), refresh=True
                 )
+
+
+def _fusion(settings: Settings) -> str:
+    released = json.loads((settings.model_repository / "embedding.json").read_text(encoding="utf-8"))
+    learned = released.get("fusion")
+    if learned is None:
+        return "no fusion weights for this calibration (`make fusion` learns them)"
+    return f"fusion learned for {', '.join(learned)} queries"
 
 
 def _table(

@@ -11,14 +11,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import Gt
+from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from orchestrator.errors import ConfigurationError
+from orchestrator.evidence import Evidence, PairWeight
 from orchestrator.query import SignalSpace
 from orchestrator.types import Modality
 
@@ -54,6 +55,21 @@ class _Pair(BaseModel):
     bias: FiniteFloat
 
 
+_LogOdds = Annotated[float, Ge(-100), Le(100)]
+
+
+class _Weight(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    weight: Annotated[FiniteFloat, Ge(0)]
+    floor: _LogOdds
+
+
+class _Fusion(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    bias: _LogOdds
+    pairs: dict[str, _Weight]
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True)
     version: str
@@ -66,17 +82,20 @@ class _File(BaseModel):
     embedding_version: str
     models: dict[str, _Model]
     calibration: dict[str, _Pair]
+    fusion: dict[Modality, _Fusion] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingSet:
-    """One consistent set of encoders, adapters and calibration."""
+    """One consistent set of encoders, adapters, calibration and, where learned, fusion."""
 
     profile: str
     version: str
     precision: Mapping[str, str]
     """Triton model -> precision of the weights served."""
     calibration: Calibration
+    fusion: Mapping[Modality, Evidence] = field(default_factory=dict)
+    """Learned fusion by query modality; empty where none was learned."""
 
 
 def load_embedding_set(repository: Path) -> EmbeddingSet:
@@ -105,4 +124,11 @@ def load_embedding_set(repository: Path) -> EmbeddingSet:
         version=file.embedding_version,
         precision={name: model.precision for name, model in file.models.items()},
         calibration=Calibration({name: (pair.scale, pair.bias) for name, pair in file.calibration.items()}),
+        fusion={
+            modality: Evidence(
+                fusion.bias,
+                {name: PairWeight(pair.weight, pair.floor) for name, pair in fusion.pairs.items()},
+            )
+            for modality, fusion in file.fusion.items()
+        },
     )

@@ -30,7 +30,7 @@ from orchestrator.embed import Cutter, Embedder
 from orchestrator.errors import DeadlineError, DependencyError, SensoriumError
 from orchestrator.expand import Expander
 from orchestrator.feedback import FeedbackStore
-from orchestrator.fusion import fuse
+from orchestrator.fusion import explain, fuse
 from orchestrator.hop import Hopper
 from orchestrator.personalise import Personaliser, Standing
 from orchestrator.query import Candidate, PartInfo, SearchQuery, SearchResult
@@ -93,12 +93,14 @@ class Pipeline:
             max_segments=settings.retrieve.max_query_segments,
         )
         self._transcriber = Transcriber(encoder, items, self._embedder, cutter, settings.transcribe)
+        self._learned = embedding_set.fusion if settings.fusion.learned else {}
         self._retriever = Retriever(
             store,
             embedding_set.calibration,
             embedding_set.version,
             rows_per_search=settings.retrieve.rows_per_search,
             max_candidates=settings.retrieve.max_mixed_candidates,
+            learned=self._learned,
         )
 
         self._hopper = Hopper(store, self._retriever, embedding_set.version, settings.hop)
@@ -148,7 +150,7 @@ class Pipeline:
                     deadline.budget_s(self._budget.retrieve_s, _RETRIEVE_SHARE),
                 )
             with trace.stage("fuse"):
-                candidates = fuse(signals, composition.weights)
+                candidates = fuse(signals, composition.weights, learned=self._learned)
             candidates = await self._hop(candidates, query, composition, trace, deadline)
             candidates = await self._expand(candidates, query, parts, infos, composition, trace, deadline)
             candidates = [candidate for candidate in candidates if candidate.score >= query.min_score]
@@ -156,7 +158,7 @@ class Pipeline:
             with trace.stage("diversify"):
                 ordered = await self._diversify(scored, query, trace, deadline)
             with trace.stage("answer"):
-                page = ordered[query.offset : query.offset + query.limit]
+                page = explain(ordered[query.offset : query.offset + query.limit], self._learned)
                 hits = await build_hits(page, self._items, trace, deadline.budget_s(self._budget.answer_s))
             if query.user and query.request_id and page:
                 with trace.stage("record"):

@@ -16,7 +16,7 @@ from orchestrator.compose import Composition, QueryVector
 from orchestrator.deadlines import Deadline, together
 from orchestrator.errors import SensoriumError
 from orchestrator.filters import restrict_to_items
-from orchestrator.fusion import fuse
+from orchestrator.fusion import Learned, fuse
 from orchestrator.query import Signal, SignalSpace
 from orchestrator.searches import ItemSearcher, Search, plan
 from orchestrator.trace import Trace, reason
@@ -48,11 +48,13 @@ class Retriever:
         *,
         rows_per_search: int,
         max_candidates: int,
+        learned: Learned,
     ) -> None:
         self._searcher = ItemSearcher(store, embedding_version)
         self._calibration = calibration
         self._rows_per_search = rows_per_search
         self._max_candidates = max_candidates
+        self._learned = learned
 
     async def retrieve(
         self,
@@ -165,7 +167,7 @@ class Retriever:
     ) -> list[str]:
         """Items for the second pass, by turns: the best for the parts, the nearest to the composed vector."""
         positive = {part: weight for part, weight in query.weights.items() if weight > 0}
-        by_parts = [candidate.item_id for candidate in fuse(signals, positive)]
+        by_parts = [candidate.item_id for candidate in fuse(signals, positive, learned=self._learned)]
         composed = [
             row
             for search, lists in found

@@ -27,6 +27,7 @@ __all__ = [
     "DiversifySettings",
     "ExpandSettings",
     "FeedbackSettings",
+    "FusionSettings",
     "HopSettings",
     "LogSettings",
     "MilvusSettings",
@@ -164,6 +165,13 @@ class ExpandSettings(_Group):
     trust: Share = 0.5
 
 
+class FusionSettings(_Group):
+    """How the evidence for an item is joined."""
+
+    learned: bool = True
+    """By the weights of ``embedding.json``, where it has some; else by noisy-or."""
+
+
 class DiversifySettings(_Group):
     """MMR over the first ``pool`` candidates that score at least ``min_share`` of the best one's score.
 
@@ -215,6 +223,7 @@ class Settings(BaseSettings):
     cache: CacheSettings = CacheSettings()
     retrieve: RetrieveSettings = RetrieveSettings()
     transcribe: TranscribeSettings = TranscribeSettings()
+    fusion: FusionSettings = FusionSettings()
     hop: HopSettings = HopSettings()
     expand: ExpandSettings = ExpandSettings()
     diversify: DiversifySettings = DiversifySettings()

@@ -1,5 +1,6 @@
 """`python -m training --profile lite`: learn the heads and the calibration, write
-training/checkpoints/<profile>/. `python -m training feedback`: learn from the clicks of a system's users.
+training/checkpoints/<profile>/. `python -m training fusion --grpc HOST:PORT --catalogue MANIFEST`: learn
+fusion from a running system. `python -m training feedback`: learn from the clicks of a system's users.
 
 Exit codes: 0 done, also when the gate kept what was in force; 1 something could not be had or read; 2 wrong
 arguments.
@@ -22,7 +23,9 @@ from rich.table import Table
 from catalogue.errors import CatalogueError
 from export.errors import ExportError
 from export.settings import Settings
+from queries import QueriesError
 from training.errors import TrainingError
+from training.fusion_run import learn_fusion
 from training.retrain import Verdict, retrain
 from training.run import train
 from training.standing import read_standing
@@ -73,6 +76,25 @@ def feedback(
     _tell(verdict, out)
 
 
+@app.command()
+def fusion(
+    grpc: Annotated[
+        str, typer.Option(help="Where the system's gRPC API listens; it must not fuse by weights.")
+    ],
+    catalogue: Annotated[Path, typer.Option(help="The manifest of what is indexed: the stamps.")],
+    profile: Annotated[str, typer.Option(help="A profile of export/profiles.")] = "lite",
+    seed: Annotated[int, typer.Option(min=0, help="Other queries and folds.")] = 0,
+) -> None:
+    """Learn what the evidence of each pair of modalities counts for."""
+    try:
+        with _bars() as progress:
+            content = learn_fusion(profile, grpc, catalogue, Settings(), progress, seed)
+    except (TrainingError, QueriesError, CatalogueError) as error:
+        console.print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False)
+        sys.exit(1)
+    _show_fusion(content)
+
+
 @contextmanager
 def _bars() -> Iterator[Any]:
     columns = (TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -116,6 +138,25 @@ def _show(metrics: dict[str, Any]) -> None:
     table = Table("pair", "NDCG@10", "queries", "gallery", title="Validation, heads as they are served")
     for name, figure in metrics["validation"].items():
         table.add_row(name, f"{figure['ndcg@10']:.3f}", str(figure["queries"]), str(figure["gallery"]))
+    out.print(table)
+
+
+def _show_fusion(content: dict[str, Any]) -> None:
+    out = Console()
+    table = Table("query", "queries", "NDCG@10 before", "after", "ECE before", "after", title="Validation")
+    for modality, figure in content["figures"].items():
+        before, after = (
+            figure["noisy-or"],
+            figure["learned" if modality in content["fusion"] else "calibrated"],
+        )
+        table.add_row(
+            modality,
+            str(figure["queries"]),
+            f"{before['ndcg@10']:.3f}",
+            f"{after['ndcg@10']:.3f}",
+            f"{before['ece_top10']:.3f}",
+            f"{after['ece_top10']:.3f}",
+        )
     out.print(table)
 
 

@@ -34,7 +34,7 @@ MAY: dict[str, tuple[str, ...]] = {
     "catalogue": ("media", "sensorium.v1"),
     "queries": ("media", "catalogue", "sensorium.v1"),
     "export": ("media",),
-    "training": ("export", "media", "catalogue", "queries", "evaluation.metrics"),
+    "training": ("export", "media", "catalogue", "queries", "evaluation.metrics", "sensorium.v1"),
     "model_repository": ("media",),
     "serving": (),
     "sensorium": (),
@@ -65,8 +65,8 @@ RINGS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"types", "settings", "feedback"}),
     frozenset({"query"}),
-    frozenset({"trace", "deadlines", "calibrate", "cache", "diversify", "filters", "metrics", "logs"})
-    | frozenset({"profile", "strengths"}),
+    frozenset({"trace", "deadlines", "calibrate", "evidence", "cache", "diversify", "filters", "metrics"})
+    | frozenset({"logs", "profile", "strengths"}),
     frozenset({"admit", "classify", "compose", "fusion", "late", "answer", "wire", "feedback_wire"}),
     frozenset({"searches"}),
     frozenset({"embed", "transcribe", "retrieve", "personalise"}),

@@ -10,6 +10,7 @@ import pytest
 
 from export.errors import InstallError
 from export.fetch import file_sha256
+from export.fusion import calibration_hash
 from export.graphs import GRAPHS
 from export.install import install_files, install_model, write_embedding
 from export.pipeline import Exporter
@@ -153,3 +154,25 @@ def test_embedding_names_a_whole_set(settings: Settings) -> None:
     assert write_embedding(profile, settings, models, {}) == first
     models["encode_text"]["sha256"] = "1" * 64
     assert write_embedding(profile, settings, models, {}) != first
+
+
+def test_fusion_stands_beside_its_own_calibration_and_changes_no_version(settings: Settings) -> None:
+    profile = load_profile("lite")
+    models = {name: {"version": "1", "precision": "int8", "sha256": "0" * 64} for name in GRAPHS}
+    folder = settings.checkpoints / "lite"
+    folder.mkdir(parents=True)
+    calibration = {"text->image": {"scale": 12, "bias": -4.5}}
+    (folder / "calibration.json").write_text(json.dumps(calibration))
+    plain = write_embedding(profile, settings, models, {})
+    assert "fusion" not in json.loads((settings.model_repository / "embedding.json").read_text())
+
+    learned = {"text": {"bias": -6.0, "pairs": {"text->image": {"weight": 0.5, "floor": -5.0}}}}
+    (folder / "fusion.json").write_text(
+        json.dumps({"fusion": learned, "calibration": calibration_hash(calibration)})
+    )
+    assert write_embedding(profile, settings, models, {}) == plain
+    assert json.loads((settings.model_repository / "embedding.json").read_text())["fusion"] == learned
+
+    (folder / "calibration.json").write_text(json.dumps({"text->image": {"scale": 13, "bias": -4.5}}))
+    assert write_embedding(profile, settings, models, {}) != plain
+    assert "fusion" not in json.loads((settings.model_repository / "embedding.json").read_text())
