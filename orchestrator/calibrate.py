@@ -60,23 +60,30 @@ class _Model(BaseModel):
     precision: str
 
 
+class _Reranker(_Model):
+    default_for: tuple[str, ...]
+
+
 class _File(BaseModel):
     model_config = ConfigDict(frozen=True)
     profile: str
     embedding_version: str
     models: dict[str, _Model]
     calibration: dict[str, _Pair]
+    rerank: _Reranker | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingSet:
-    """One consistent set of encoders, adapters and calibration."""
+    """One consistent set of encoders, adapters and calibration, and the re-ranker if one was trained on it."""
 
     profile: str
     version: str
     precision: Mapping[str, str]
     """Triton model -> precision of the weights served."""
     calibration: Calibration
+    rerank_for: frozenset[str] | None = None
+    """Kinds of query (a modality, or "mixed") that are re-ranked unless they say otherwise; None: untrained."""
 
 
 def load_embedding_set(repository: Path) -> EmbeddingSet:
@@ -100,9 +107,11 @@ def load_embedding_set(repository: Path) -> EmbeddingSet:
     missing = [name for name in (pair_name(*pair) for pair in spaces) if name not in file.calibration]
     if missing:
         raise ConfigurationError(f"{path} has no calibration for {', '.join(missing)}")
+    models = file.models if file.rerank is None else {**file.models, "rerank": file.rerank}
     return EmbeddingSet(
         profile=file.profile,
         version=file.embedding_version,
-        precision={name: model.precision for name, model in file.models.items()},
+        precision={name: model.precision for name, model in models.items()},
         calibration=Calibration({name: (pair.scale, pair.bias) for name, pair in file.calibration.items()}),
+        rerank_for=None if file.rerank is None else frozenset(file.rerank.default_for),
     )

@@ -57,6 +57,12 @@ class Composition:
     recall: FloatArray | None
 
     @property
+    def kind(self) -> str:
+        """The modality of the parts, "mixed" if they are of several."""
+        kinds = {vector.modality.value for vector in self.vectors}
+        return kinds.pop() if len(kinds) == 1 else "mixed"
+
+    @property
     def mixed(self) -> bool:
         """Whether candidates have to be scored against more parts than found them."""
         return len(self.weights) > 1

@@ -29,8 +29,8 @@ FLOOR = 1e-4
 _CEILING = 1.0 - 1e-6
 
 
-def fuse(signals: Iterable[Signal], weights: Mapping[int, float], min_score: float = 0.0) -> list[Candidate]:
-    """Items by falling score, equal ones by id; those below ``min_score`` are left out.
+def fuse(signals: Iterable[Signal], weights: Mapping[int, float]) -> list[Candidate]:
+    """Items by falling score, equal ones by id.
 
     ``weights`` holds the weight of every part, at least one of them positive. Each signal names one of them,
     and its own weight is that of its part times the trust put in it.
@@ -41,9 +41,8 @@ def fuse(signals: Iterable[Signal], weights: Mapping[int, float], min_score: flo
     candidates = []
     for item_id, found in by_item.items():
         score = _combine(_beliefs(found, weights), weights)
-        if score >= min_score:
-            found.sort(key=attrgetter("score"), reverse=True)
-            candidates.append(Candidate(item_id, score, tuple(found)))
+        found.sort(key=attrgetter("score"), reverse=True)
+        candidates.append(Candidate(item_id, score, tuple(found)))
     candidates.sort(key=lambda candidate: (-candidate.score, candidate.item_id))
     return candidates
 

@@ -1,6 +1,6 @@
 """The way of a query, stage by stage.
 
-    admit -> classify -> embed (and transcribe) -> compose -> retrieve -> fuse -> diversify -> answer
+    admit -> classify -> embed (and transcribe) -> compose -> retrieve -> fuse -> rerank -> diversify -> answer
 
 What fails is said in ``degraded`` when the rest still makes an answer; otherwise its error is the answer.
 """
@@ -21,14 +21,16 @@ from orchestrator.answer import build_hits
 from orchestrator.cache import EmbeddingCache
 from orchestrator.calibrate import EmbeddingSet
 from orchestrator.classify import ClassifiedPart, Classifier
-from orchestrator.compose import EmbeddedPart, compose
+from orchestrator.compose import Composition, EmbeddedPart, compose
 from orchestrator.deadlines import Deadline, together
 from orchestrator.diversify import mmr_order
 from orchestrator.embed import Cutter, Embedder
 from orchestrator.errors import DeadlineError, DependencyError, SensoriumError
 from orchestrator.fusion import fuse
 from orchestrator.query import Candidate, PartInfo, SearchQuery, SearchResult
+from orchestrator.rerank import Reranker
 from orchestrator.retrieve import Retriever
+from orchestrator.row_vectors import RowVectors
 from orchestrator.settings import Settings
 from orchestrator.trace import Trace, reason
 from orchestrator.transcribe import Heard, Transcriber
@@ -42,6 +44,7 @@ _Embedded: TypeAlias = tuple[Embedding, bool] | DependencyError | TimeoutError
 _EMBED_SHARE = 0.8
 _TRANSCRIBE_SHARE = 0.6
 _RETRIEVE_SHARE = 0.8
+_RERANK_SHARE = 0.5
 _DIVERSIFY_SHARE = 0.5
 
 _THREADS = 4
@@ -88,6 +91,8 @@ class Pipeline:
             max_candidates=settings.retrieve.max_mixed_candidates,
         )
 
+        self._reranker = Reranker(encoder, embedding_set.rerank_for, settings.rerank.pool)
+
     async def search(self, query: SearchQuery, trace: Trace, timeout_s: float | None = None) -> SearchResult:
         """The answer to ``query`` within ``timeout_s`` seconds, at most the server's own bound.
 
@@ -122,9 +127,13 @@ class Pipeline:
                     deadline.budget_s(self._budget.retrieve_s, _RETRIEVE_SHARE),
                 )
             with trace.stage("fuse"):
-                candidates = fuse(signals, composition.weights, query.min_score)
+                candidates = fuse(signals, composition.weights)
+            vectors = RowVectors(self._store, self.embedding_set.version)
+            with trace.stage("rerank"):
+                candidates = await self._rerank(candidates, composition, vectors, query, trace, deadline)
+            candidates = [candidate for candidate in candidates if candidate.score >= query.min_score]
             with trace.stage("diversify"):
-                ordered = await self._diversify(candidates, query, trace, deadline)
+                ordered = await self._diversify(candidates, vectors, query, trace, deadline)
             with trace.stage("answer"):
                 page = ordered[query.offset : query.offset + query.limit]
                 hits = await build_hits(page, self._items, trace, deadline.budget_s(self._budget.answer_s))
@@ -207,8 +216,32 @@ class Pipeline:
                 trace.degrade("transcribe", reason(error))
                 return None
 
+    async def _rerank(
+        self,
+        candidates: list[Candidate],
+        composition: Composition,
+        vectors: RowVectors,
+        query: SearchQuery,
+        trace: Trace,
+        deadline: Deadline,
+    ) -> list[Candidate]:
+        """The candidates as the re-ranker sees them, or in fused order when it has nothing to say in time."""
+        if len(candidates) < 2 or not self._reranker.wanted(query.options, composition.kind, trace):
+            return candidates
+        budget_s = deadline.budget_s(self._budget.rerank_s, _RERANK_SHARE)
+        try:
+            return await self._reranker.rerank(candidates, composition, vectors, trace, budget_s)
+        except (SensoriumError, TimeoutError) as error:
+            trace.degrade("rerank", reason(error))
+            return candidates
+
     async def _diversify(
-        self, candidates: list[Candidate], query: SearchQuery, trace: Trace, deadline: Deadline
+        self,
+        candidates: list[Candidate],
+        vectors: RowVectors,
+        query: SearchQuery,
+        trace: Trace,
+        deadline: Deadline,
     ) -> list[Candidate]:
         """The first candidates in MMR order, the others behind them as they stand.
 
@@ -223,17 +256,15 @@ class Pipeline:
         keys = [candidate.signals[0].row.key for candidate in head]
         budget_s = deadline.budget_s(self._budget.diversify_s, _DIVERSIFY_SHARE)
         try:
-            with trace.waiting("diversify", "milvus"):
-                async with asyncio.timeout(budget_s):
-                    found = await self._store.vectors(keys, self.embedding_set.version, budget_s)
+            found = await vectors.get(keys, trace, "diversify", budget_s)
         except (SensoriumError, TimeoutError) as error:
             trace.degrade("diversify", reason(error))
             return candidates
-        vectors = np.zeros((len(head), UNIFIED_DIM), np.float32)
+        rows = np.zeros((len(head), UNIFIED_DIM), np.float32)
         for place, key in enumerate(keys):
             if key in found:
-                vectors[place] = found[key]
-        order = mmr_order([candidate.score for candidate in head], vectors, mmr_lambda)
+                rows[place] = found[key]
+        order = mmr_order([candidate.score for candidate in head], rows, mmr_lambda)
         return [head[place] for place in order] + candidates[len(head) :]
 
     def _comparable(self, candidates: list[Candidate]) -> list[Candidate]:

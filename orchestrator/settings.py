@@ -27,6 +27,7 @@ __all__ = [
     "DiversifySettings",
     "LogSettings",
     "MilvusSettings",
+    "RerankSettings",
     "RetrieveSettings",
     "Settings",
     "TranscribeSettings",
@@ -84,6 +85,7 @@ class BudgetSettings(_Group):
     embed_s: Seconds = 10.0
     transcribe_s: Seconds = 5.0
     retrieve_s: Seconds = 4.0
+    rerank_s: Seconds = 0.5
     diversify_s: Seconds = 1.0
     answer_s: Seconds = 2.0
 
@@ -128,6 +130,12 @@ class TranscribeSettings(_Group):
     """Mean probability of a token below which a transcript is not searched."""
 
 
+class RerankSettings(_Group):
+    """The cross-modal re-ranker over the first ``pool`` candidates; the others stay behind them."""
+
+    pool: Annotated[int, Ge(2), Le(200)] = 50
+
+
 class DiversifySettings(_Group):
     """MMR over the first ``pool`` candidates that score at least ``min_share`` of the best one's score.
 
@@ -162,6 +170,7 @@ class Settings(BaseSettings):
     cache: CacheSettings = CacheSettings()
     retrieve: RetrieveSettings = RetrieveSettings()
     transcribe: TranscribeSettings = TranscribeSettings()
+    rerank: RerankSettings = RerankSettings()
     diversify: DiversifySettings = DiversifySettings()
     log: LogSettings = LogSettings()
 

@@ -23,6 +23,7 @@ STAGES = (
     "compose",
     "retrieve",
     "fuse",
+    "rerank",
     "diversify",
     "answer",
 )

@@ -12,6 +12,7 @@ import pytest
 from fakes import EMBEDDING_SET, FakeEncoder, FakeItemStore, FakeVectorStore, FakeWriter
 
 from media import Limits
+from orchestrator.calibrate import EmbeddingSet
 from orchestrator.pipeline import Pipeline
 from orchestrator.query import QueryPart, SearchQuery, SearchResult
 from orchestrator.server import Ports, serve
@@ -29,13 +30,16 @@ class World:
     encoder: FakeEncoder
     store: FakeVectorStore
     items: FakeItemStore
+    embedding_set: EmbeddingSet = EMBEDDING_SET
     writer: FakeWriter = field(init=False)
     pipeline: Pipeline = field(init=False)
     service: Service = field(init=False)
 
     def __post_init__(self) -> None:
         self.writer = FakeWriter(self.encoder, self.store, self.items)
-        self.pipeline = Pipeline(self.settings, Limits(), EMBEDDING_SET, self.encoder, self.store, self.items)
+        self.pipeline = Pipeline(
+            self.settings, Limits(), self.embedding_set, self.encoder, self.store, self.items
+        )
         self.service = Service(self.pipeline, self.writer, self.encoder, self.store, self.items)
 
     async def add(self, item_id: str, title: str, *media: bytes, **fields: object) -> None:
@@ -63,12 +67,13 @@ async def make_world(tmp_path: Path) -> AsyncGenerator[MakeWorld]:
     """Worlds with settings of one's choice, and no task left over when the test is done."""
     worlds: list[World] = []
 
-    def make(**settings: object) -> World:
+    def make(embedding_set: EmbeddingSet = EMBEDDING_SET, **settings: object) -> World:
         world = World(
             Settings(home=tmp_path, **settings),  # type: ignore[arg-type]
             FakeEncoder(),
             FakeVectorStore(),
             FakeItemStore(tmp_path),
+            embedding_set,
         )
         worlds.append(world)
         return world
