@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = (
     "media",
     "catalogue",
+    "queries",
     "export",
     "training",
     "model_repository",
@@ -30,8 +31,9 @@ ROOMS = (
 MAY: dict[str, tuple[str, ...]] = {
     "media": (),
     "catalogue": ("media", "sensorium.v1"),
+    "queries": ("media", "catalogue", "sensorium.v1"),
     "export": ("media",),
-    "training": ("export", "media", "catalogue", "evaluation.metrics"),
+    "training": ("export", "media", "catalogue", "queries", "evaluation.metrics"),
     "model_repository": ("media",),
     "serving": (),
     "sensorium": (),
@@ -43,7 +45,7 @@ MAY: dict[str, tuple[str, ...]] = {
         "orchestrator.clients",
         "orchestrator.settings",
     ),
-    "evaluation": ("sensorium.v1", "catalogue"),
+    "evaluation": ("sensorium.v1", "catalogue", "queries"),
     "benchmarks": ("media", "catalogue", "sensorium.v1"),
     "cli": (
         "media",
@@ -111,6 +113,17 @@ def test_a_room_imports_only_what_it_may(room: str) -> None:
         if name.partition(".")[0] in ROOMS
         and not under(name, room)
         and not any(under(name, allowed) for allowed in MAY[room])
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_training_never_sees_the_human_recordings() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for room in ("training", "queries")
+        for path in sources(room)
+        for name, line in imports(path)
+        if under(name, "queries.recordings")
     ]
     assert not wrong, "\n".join(wrong)
 
