@@ -1,7 +1,8 @@
-"""`make evaluate` and `make bench`: systems of their own, measured through their public faces.
+"""`make evaluate`, `make bench` and `make rerank`: systems of their own, measured through their public faces.
 
 python -m cli.measure relevance [--out reports]
 python -m cli.measure speed [--rounds 3] [--out reports]
+python -m cli.measure reranker
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -29,10 +30,14 @@ from cli.stack import COMMANDS, Stack, StackError
 from orchestrator.errors import ConfigurationError
 from orchestrator.settings import load_settings
 
-__all__ = ["relevance", "speed"]
+__all__ = ["relevance", "reranker", "speed"]
 
 console = Console(stderr=True)
 NO_CACHE = {"SENSORIUM_CACHE__MAX_BYTES": "0"}
+# Nobody waits for the answers that something is learned from: a busy machine must not degrade them.
+PATIENT = {
+    f"SENSORIUM_BUDGET__{stage}_S": "50" for stage in ("REQUEST", "EMBED", "TRANSCRIBE", "RETRIEVE", "ANSWER")
+}
 TEXTS = 200
 REPOSITORY = Path("model_repository").absolute()
 
@@ -44,14 +49,17 @@ def indexed(
     manifest: Path,
     extra: Mapping[str, str],
     names: tuple[str, ...] = tuple(COMMANDS),
+    splits: Collection[str | None] | None = None,
 ) -> Iterator[Stack]:
-    """A running system with the catalogue in it. What was indexed in `folder` before is used again."""
+    """A running system with the catalogue in it, or its items of some `splits`. What was indexed in `folder`
+    before is used again."""
     # Two measurements in one folder would stop each other's processes.
     with processes.exclusive(folder), scratch_stack(folder, home, extra, names) as stack:
         with console.status("starting a system to measure"):
             stack.up()
         with Client(stack.target) as client:
-            console.print(index_items(client, list(read_manifest(manifest)), console).line())
+            items = [item for item in read_manifest(manifest) if splits is None or item.split in splits]
+            console.print(index_items(client, items, console).line())
         yield stack
 
 
@@ -123,6 +131,17 @@ def speed(rounds: int, out: Path) -> int:
     return 0
 
 
+def reranker() -> int:
+    """Exit code of `python -m training rerank` against a system in which no test item is indexed."""
+    home = load_settings().home.absolute()
+    manifest = home / "catalogues" / "stamps" / "manifest.jsonl"
+    splits = ("train", "validation")
+    with indexed(home / "measure" / "train", home, manifest, PATIENT, splits=splits) as stack:
+        arguments = ["--grpc", stack.target, "--triton", stack.settings.triton.url]
+        command = processes.python("-m", "training", "rerank")
+        return subprocess.run([*command, *arguments], check=False).returncode
+
+
 def served_models() -> dict[str, dict[str, Path]]:
     """Model files that are served: by precision, then by modality."""
     released = json.loads((REPOSITORY / "embedding.json").read_text())["models"]
@@ -154,14 +173,18 @@ def fp32_repository(folder: Path) -> Path:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m cli.measure", description="Measure relevance or speed.")
-    parser.add_argument("what", choices=("relevance", "speed"))
+    parser = argparse.ArgumentParser(
+        prog="python -m cli.measure", description="Measure relevance or speed, or train on what is found."
+    )
+    parser.add_argument("what", choices=("relevance", "speed", "reranker"))
     parser.add_argument("--out", type=Path, default=Path("reports"))
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     try:
         if arguments.what == "relevance":
             return relevance(arguments.out)
+        if arguments.what == "reranker":
+            return reranker()
         return speed(arguments.rounds, arguments.out)
     except KeyboardInterrupt:
         return 130

@@ -1,16 +1,16 @@
 """The re-ranker: a cross-modal transformer over a query's parts and one candidate's rows at a time.
 
-Every candidate is a sequence of its own: a summary token, the query's parts, the candidate's rows (one of each
-modality, the best segment of it). Tokens are the unified vectors, projected, with an embedding of what they are;
-a part carries its signed weight, a row the calibrated evidence that was found for it (Nogueira and Cho 2019,
-arXiv:1901.04085, on vectors instead of words). A last layer attends over the summaries of all candidates
-(Pang et al. 2020, SetRank, arXiv:1912.05891): there are no positions anywhere, so the order of candidates
-does not matter. Each pair (kind of part, modality of row) has a head of its own.
+Every candidate is a sequence of its own: a summary token, the query's parts, the candidate's rows (one of
+each modality, the best segment of it). Tokens are the unified vectors, projected, with an embedding of what
+they are; a part carries its signed weight, a row the calibrated evidence that was found for it (Nogueira and
+Cho 2019, arXiv:1901.04085, on vectors instead of words). A last layer attends over the summaries of all
+candidates (Pang et al. 2020, SetRank, arXiv:1912.05891): there are no positions anywhere, so the order of
+candidates does not matter. Each pair (kind of part, modality of row) has a head of its own.
 
-The logit is the log-odds of the fused score plus corrections whose last layers begin at zero: untrained, it is
-the fused order. Some of what a transformer would have to learn from few examples is given to it as features:
-evidence and cosine per modality, and how like a candidate is to those that fusion believes in (pseudo-relevance
-feedback; Lavrenko and Croft 2001).
+The logit is the log-odds of the fused score plus corrections whose last layers begin at zero: untrained, it
+is the fused order. Some of what a transformer would have to learn from few examples is given to it as
+features: evidence and cosine per modality, and how like a candidate is to those that fusion believes in
+(pseudo-relevance feedback; Lavrenko and Croft 2001).
 """
 
 from __future__ import annotations
@@ -114,13 +114,25 @@ class Reranker(nn.Module):
         self.register_buffer("bias", torch.zeros(()))
 
     def forward(
-        self, query: Tensor, query_kind: Tensor, query_weight: Tensor, rows: Tensor, evidence: Tensor, fused: Tensor
+        self,
+        query: Tensor,
+        query_kind: Tensor,
+        query_weight: Tensor,
+        rows: Tensor,
+        evidence: Tensor,
+        fused: Tensor,
     ) -> Tensor:
         logit = self.logit(query, query_kind, query_weight, rows, evidence, fused)
         return torch.sigmoid(self.scale * logit + self.bias)
 
     def logit(
-        self, query: Tensor, query_kind: Tensor, query_weight: Tensor, rows: Tensor, evidence: Tensor, fused: Tensor
+        self,
+        query: Tensor,
+        query_kind: Tensor,
+        query_weight: Tensor,
+        rows: Tensor,
+        evidence: Tensor,
+        fused: Tensor,
     ) -> Tensor:
         """Before calibration: [B, C]."""
         asked = (query_kind > 0).float()
@@ -148,7 +160,8 @@ class Reranker(nn.Module):
             return total
         odds = torch.logit(fused, _ODDS_FLOOR)
         features = self._features(query, query_kind, rows, present, listed, liked, for_it, against, odds)
-        return self.trust * odds + total + self.features(features).squeeze(-1)
+        logit: Tensor = self.trust * odds + total + self.features(features).squeeze(-1)
+        return logit
 
     def _tokens(
         self,
@@ -242,4 +255,3 @@ def load_reranker(path: Path) -> tuple[Reranker, dict[str, object]]:
     except (RuntimeError, TypeError) as error:  # load_state_dict on shapes and names, Shape on arguments
         raise WeightsError(f"{path} does not fit the re-ranker: {error}") from error
     return model.eval().requires_grad_(False), about
-

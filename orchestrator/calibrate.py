@@ -75,7 +75,7 @@ class _File(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingSet:
-    """One consistent set of encoders, adapters and calibration, and the re-ranker if one was trained on it."""
+    """One consistent set of encoders, adapters and calibration, and the re-ranker trained on it, if any."""
 
     profile: str
     version: str
@@ -83,7 +83,7 @@ class EmbeddingSet:
     """Triton model -> precision of the weights served."""
     calibration: Calibration
     rerank_for: frozenset[str] | None = None
-    """Kinds of query (a modality, or "mixed") that are re-ranked unless they say otherwise; None: untrained."""
+    """Kinds of query (see ``Composition``) re-ranked unless they say otherwise; None: none was trained."""
 
 
 def load_embedding_set(repository: Path) -> EmbeddingSet:

@@ -58,7 +58,9 @@ class Composition:
 
     @property
     def kind(self) -> str:
-        """The modality of the parts, "mixed" if they are of several."""
+        """ "negative" if a part is; else the modality of the parts, "mixed" if they are of several."""
+        if min(self.weights.values()) < 0:
+            return "negative"
         kinds = {vector.modality.value for vector in self.vectors}
         return kinds.pop() if len(kinds) == 1 else "mixed"
 

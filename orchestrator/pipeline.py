@@ -1,6 +1,7 @@
 """The way of a query, stage by stage.
 
-    admit -> classify -> embed (and transcribe) -> compose -> retrieve -> fuse -> rerank -> diversify -> answer
+    admit -> classify -> embed (and transcribe) -> compose -> retrieve -> fuse -> rerank -> diversify ->
+    answer
 
 What fails is said in ``degraded`` when the rest still makes an answer; otherwise its error is the answer.
 """

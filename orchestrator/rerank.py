@@ -1,7 +1,7 @@
 """Stage rerank: a cross-modal transformer reads the query's vectors beside those of the best candidates.
 
-Fusion knows one similarity per signal; the re-ranker (``export/reranker.py``) sees the vectors, all signals and
-the other candidates at once. What it gives is a probability again, so ``min_score`` means what it did.
+Fusion knows one similarity per signal; the re-ranker (``export/reranker.py``) sees the vectors, all signals
+and the other candidates at once. What it gives is a probability again, so ``min_score`` means what it did.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Reranker:
         self._pool = pool
 
     def wanted(self, options: SearchOptions, kind: str, trace: Trace) -> bool:
-        """Whether a query of ``kind`` (a modality, or "mixed") is re-ranked; asking in vain is noted."""
+        """Whether a query of ``kind`` (see ``Composition``) is re-ranked; asking in vain is noted."""
         if self._default_for is None:
             if options.rerank:
                 trace.degrade("rerank", "no trained model")
@@ -100,7 +100,7 @@ def rerank_inputs(
     return RerankInputs(
         query=np.stack([vector.vector for vector in asked]).astype(np.float32),
         query_kind=np.array([RERANK_KINDS[_kind(vector)] for vector in asked], np.int64),
-        query_weight=np.array([vector.weight * vector.trust for vector in asked], np.float32),
+        query_weight=np.array([vector.weight for vector in asked], np.float32),
         rows=rows,
         evidence=evidence,
         fused=np.array([candidate.score for candidate in candidates], np.float32),

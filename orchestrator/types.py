@@ -89,9 +89,9 @@ RERANK_KINDS: Final[Mapping[str, int]] = {"text": 1, "image": 2, "audio": 3, "vi
 class RerankInputs:
     """What the re-ranker reads of one query with q vectors and of c candidates.
 
-    All float32 but ``query_kind``, int64: ``query`` [q, 1024], ``query_kind`` [q], ``query_weight`` [q] signed;
-    ``rows`` [c, 4, 1024], one row per modality in the order of ``Modality``, zeros where there is none;
-    ``evidence`` [c, q, 4] and ``fused`` [c] are probabilities.
+    All float32 but ``query_kind``, int64: ``query`` [q, 1024], ``query_kind`` [q], ``query_weight`` [q]
+    signed; ``rows`` [c, 4, 1024], one row per modality in the order of ``Modality``, zeros where there is
+    none; ``evidence`` [c, q, 4] and ``fused`` [c] are probabilities.
     """
 
     query: FloatArray
@@ -214,7 +214,7 @@ class UpsertOutcome:
 
 
 class Encoder(Protocol):
-    """Content to vectors, speech to text, and the re-ranker (Triton). Every call ends within ``deadline_s`` or raises.
+    """Content to vectors, speech to text, re-ranking (Triton). Calls end within ``deadline_s`` or raise.
 
     Raises ``errors.PartError`` for content that a decoder refused, ``errors.DependencyError`` otherwise.
     """

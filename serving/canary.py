@@ -1,7 +1,7 @@
 """The canary: a small real request for each public model, different every time, so that no cache answers it.
 
-An input of bytes is made by its name: a short text, a PNG, a second of sound, a short clip. An input of numbers
-(the re-ranker has nothing else) is filled to its shape: any numbers make a graph compute.
+An input of bytes is made by its name: a short text, a PNG, a second of sound, a short clip. An input of
+numbers (the re-ranker has nothing else) is filled to its shape: any numbers make a graph compute.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def canary_bytes(input_name: str) -> bytes:
 def canary_numbers(datatype: str, shape: Sequence[int]) -> npt.NDArray[np.generic]:
     """New content for an input of one of `NUMBER_TYPES`, the batch dimension in front.
 
-    One row; every other free axis has the size 2, so axes that must agree do. Whole numbers are ones, which are
-    in the range of whatever they index.
+    One row; every other free axis has the size 2, so axes that must agree do. Whole numbers are ones, which
+    are in the range of whatever they index.
     """
     sizes = [1 if place == 0 else 2 if size < 0 else size for place, size in enumerate(shape)]
     if datatype == "INT64":

@@ -98,7 +98,7 @@ class Client:
         started = time.perf_counter()
         try:
             metadata = await self._client.get_model_metadata(model, client_timeout=timeout_s)
-            contents = _contents(metadata)
+            contents = contents(metadata)
             left_s = timeout_s - (time.perf_counter() - started)
             result = await self._client.infer(model, contents, client_timeout=max(left_s, 0.001))
         except (InferenceServerException, grpc.RpcError) as error:
@@ -110,7 +110,7 @@ class Client:
         return (time.perf_counter() - started) * 1000
 
 
-def _contents(metadata: service_pb2.ModelMetadataResponse) -> list[InferInput]:
+def contents(metadata: service_pb2.ModelMetadataResponse) -> list[InferInput]:
     """What to send: the one input of bytes that is known (others are optional), or all inputs of numbers.
 
     Raises CanaryError when the model has neither.

@@ -1,5 +1,7 @@
-"""`python -m training --profile lite`: learn the heads and the calibration, write
-training/checkpoints/<profile>/.
+"""What is learned, written to training/checkpoints/<profile>/.
+
+python -m training --profile lite                        the heads and the calibration
+python -m training rerank --grpc HOST:PORT --triton ...  the re-ranker, on what a running system finds
 
 Exit codes: 0 done, 1 something could not be had or read, 2 wrong arguments.
 """
@@ -20,6 +22,7 @@ from rich.table import Table
 from catalogue.errors import CatalogueError
 from export.errors import ExportError
 from export.settings import Settings
+from queries import QueriesError
 from training.errors import TrainingError
 from training.run import train
 
@@ -29,20 +32,46 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console(stderr=True)
 
 
-@app.command()
-def main(
-    profile: Annotated[str, typer.Option(help="A profile of export/profiles.")] = "lite",
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other random numbers.")] = 0,
-) -> None:
+Profile = Annotated[str, typer.Option(help="A profile of export/profiles.")]
+Seed = Annotated[int, typer.Option(min=0, help="Another seed, other random numbers.")]
+
+
+@app.callback(invoke_without_command=True)
+def main(context: typer.Context, profile: Profile = "lite", seed: Seed = 0) -> None:
     """Train on the train split, choose on validation; the test split is not looked at."""
-    threads = min(os.cpu_count() or 1, MAX_THREADS)
+    if context.invoked_subcommand is not None:
+        return
+    with _failing(), _bars() as progress:
+        metrics = train(profile, Settings(), _threads(), progress, seed)
+    _show(metrics)
+
+
+@app.command()
+def rerank(
+    grpc: Annotated[str, typer.Option(help="A system with the train and validation items, and no others.")],
+    triton: Annotated[str, typer.Option(help="Its Triton, host:port of gRPC.")],
+    profile: Profile = "lite",
+    seed: Seed = 0,
+) -> None:
+    """The re-ranker, on what a running system finds; `make rerank` starts one."""
+    from training.rerank_run import train_reranker
+
+    with _failing(), _bars() as progress:
+        metrics = train_reranker(profile, Settings(), grpc, triton, _threads(), progress, seed)
+    Console().print(metrics["table"], markup=False, highlight=False)
+
+
+def _threads() -> int:
+    return min(os.cpu_count() or 1, MAX_THREADS)
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
     try:
-        with _bars() as progress:
-            metrics = train(profile, Settings(), threads, progress, seed)
-    except (TrainingError, ExportError, CatalogueError) as error:
+        yield
+    except (TrainingError, ExportError, CatalogueError, QueriesError) as error:
         console.print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False)
         sys.exit(1)
-    _show(metrics)
 
 
 @contextmanager

@@ -169,7 +169,9 @@ def test_warm_up_uses_shapes_that_decoders_give(name: str) -> None:
             # what a query of one vector sends: sizes of one name agree across tensors
             vectors, candidates = sample.inputs["query"].dims[0], sample.inputs["rows"].dims[0]
             assert list(sample.inputs["evidence"].dims) == [candidates, vectors, 4]
-            assert [sample.inputs[tensor].dims[0] for tensor in ("query_kind", "query_weight")] == [vectors] * 2
+            assert [sample.inputs[tensor].dims[0] for tensor in ("query_kind", "query_weight")] == [
+                vectors
+            ] * 2
             assert (candidates, list(sample.inputs["fused"].dims)) == (RerankSettings().pool, [candidates])
 
 

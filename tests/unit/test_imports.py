@@ -33,7 +33,7 @@ MAY: dict[str, tuple[str, ...]] = {
     "catalogue": ("media", "sensorium.v1"),
     "queries": ("media", "catalogue", "sensorium.v1"),
     "export": ("media",),
-    "training": ("export", "media", "catalogue", "queries", "evaluation.metrics"),
+    "training": ("export", "media", "catalogue", "queries", "evaluation.metrics", "sensorium.v1"),
     "model_repository": ("media",),
     "serving": (),
     "sensorium": (),
