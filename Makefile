@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests env env-test triton catalogue models train evaluate bench proto up down clean
+.PHONY: help demo test lint types tests env env-test triton catalogue models train rerank evaluate bench proto up down clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ down: ## stop what `up` started
 
 train: env-test catalogue ## learn the adapters and calibration again (training/checkpoints/)
 	@$(BIN)/python -m training --profile lite
+
+rerank: env-test triton models ## train the re-ranker on what a running system finds, then export it
+	@$(BIN)/python -m cli.measure reranker
+	@$(BIN)/python -m export --profile lite
 
 evaluate: env-test triton models ## relevance on the stamps through the public API -> reports/evaluation.json
 	@$(BIN)/python -m cli.measure relevance

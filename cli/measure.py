@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -29,6 +30,9 @@ from cli.scratch import scratch_stack
 from cli.stack import COMMANDS, Stack, StackError
 from orchestrator.errors import ConfigurationError
 from orchestrator.settings import load_settings
+
+if TYPE_CHECKING:
+    from benchmarks.speed import Encoders
 
 __all__ = ["relevance", "reranker", "speed"]
 
@@ -125,6 +129,7 @@ def speed(rounds: int, out: Path) -> int:
                 for name in stack.names
                 if (record := processes.read_record(name, stack.settings.home / "run"))
             },
+            reranker=served_reranker(lite.settings.triton.url),
         )
         bench.run(rounds, out, console)
     console.print((out / "bench.md").read_text(), markup=False, highlight=False)
@@ -150,6 +155,17 @@ def served_models() -> dict[str, dict[str, Path]]:
         path = REPOSITORY / name / model["version"] / "model.onnx"
         found.setdefault(model["precision"], {})[name.removeprefix("encode_")] = path
     return found
+
+
+def served_reranker(triton_url: str) -> Encoders | None:
+    """The re-ranker as it is served, None where none was trained."""
+    from benchmarks.speed import Encoders
+
+    model = json.loads((REPOSITORY / "embedding.json").read_text()).get("rerank")
+    if model is None:
+        return None
+    path = REPOSITORY / "rerank" / model["version"] / "model.onnx"
+    return Encoders(model["precision"], triton_url, {"rerank": path})
 
 
 def fp32_text() -> Path:

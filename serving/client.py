@@ -16,7 +16,7 @@ from tritonclient.utils import InferenceServerException
 from serving.canary import CANARY_INPUTS, NUMBER_TYPES, canary_bytes, canary_numbers, check_outputs
 from serving.errors import ControlError
 
-__all__ = ["CanaryError", "CanaryTimeoutError", "Client"]
+__all__ = ["CanaryError", "CanaryTimeoutError", "Client", "canary_inputs"]
 
 _READY_TIMEOUT_S = 2.0
 
@@ -98,9 +98,9 @@ class Client:
         started = time.perf_counter()
         try:
             metadata = await self._client.get_model_metadata(model, client_timeout=timeout_s)
-            contents = contents(metadata)
+            inputs = canary_inputs(metadata)
             left_s = timeout_s - (time.perf_counter() - started)
-            result = await self._client.infer(model, contents, client_timeout=max(left_s, 0.001))
+            result = await self._client.infer(model, inputs, client_timeout=max(left_s, 0.001))
         except (InferenceServerException, grpc.RpcError) as error:
             kind = CanaryTimeoutError if _is_deadline(error) else CanaryError
             raise kind(_summary(error)) from error
@@ -110,7 +110,7 @@ class Client:
         return (time.perf_counter() - started) * 1000
 
 
-def contents(metadata: service_pb2.ModelMetadataResponse) -> list[InferInput]:
+def canary_inputs(metadata: service_pb2.ModelMetadataResponse) -> list[InferInput]:
     """What to send: the one input of bytes that is known (others are optional), or all inputs of numbers.
 
     Raises CanaryError when the model has neither.

@@ -32,7 +32,7 @@ PAIRS |= {"audio->audio/native": (12.0, -6.0), "video->video/native": (12.0, -6.
 
 
 def test_both_rooms_number_kinds_and_places_alike() -> None:
-    assert KINDS == ("padding", *RERANK_KINDS)
+    assert ("padding", *RERANK_KINDS) == KINDS
     assert list(RERANK_KINDS.values()) == list(range(1, len(KINDS)))
     assert tuple(modality.value for modality in Modality) == ROWS
     assert RerankSettings().pool == POOL

@@ -7,7 +7,7 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from serving.canary import canary_numbers
-from serving.client import CanaryError, contents
+from serving.client import CanaryError, canary_inputs
 
 
 def metadata(*tensors: tuple[str, str, list[int]]) -> service_pb2.ModelMetadataResponse:
@@ -30,7 +30,7 @@ def test_no_two_canaries_are_the_same() -> None:
 
 
 def test_a_model_of_numbers_gets_all_its_inputs() -> None:
-    sent = contents(metadata(("rows", "FP32", [-1, -1, 4]), ("kind", "INT64", [-1, -1])))
+    sent = canary_inputs(metadata(("rows", "FP32", [-1, -1, 4]), ("kind", "INT64", [-1, -1])))
     assert [(tensor.name(), tensor.datatype(), tensor.shape()) for tensor in sent] == [
         ("rows", "FP32", [1, 2, 4]),
         ("kind", "INT64", [1, 2]),
@@ -38,7 +38,7 @@ def test_a_model_of_numbers_gets_all_its_inputs() -> None:
 
 
 def test_a_model_of_bytes_gets_the_one_that_is_known() -> None:
-    (tensor,) = contents(metadata(("audio", "BYTES", [-1, 1]), ("phrases", "BYTES", [-1, 1])))
+    (tensor,) = canary_inputs(metadata(("audio", "BYTES", [-1, 1]), ("phrases", "BYTES", [-1, 1])))
     assert (tensor.name(), tensor.datatype(), tensor.shape()) == ("audio", "BYTES", [1, 1])
 
 
@@ -52,4 +52,4 @@ def test_a_model_of_bytes_gets_the_one_that_is_known() -> None:
 )
 def test_no_idea_what_to_send_is_said(tensors: list[tuple[str, str, list[int]]]) -> None:
     with pytest.raises(CanaryError, match="expected"):
-        contents(metadata(*tensors))
+        canary_inputs(metadata(*tensors))
