@@ -116,10 +116,11 @@ class Bench:
                     Target("in process", modality, one.precision, batch, bound_burst(worker, batch, modality))
                     for batch in BATCHES[modality]
                 ]
-        if (one := self.reranker) is not None:
-            worker = stack.enter_context(InProcess(self.python, "rerank", one.models["rerank"], b""))
+        if self.reranker is not None:
+            model, precision = self.reranker.models["rerank"], self.reranker.precision
+            worker = stack.enter_context(InProcess(self.python, "rerank", model, b""))
             targets += [
-                Target("in process", "rerank", one.precision, batch, bound_burst(worker, batch, "rerank"))
+                Target("in process", "rerank", precision, batch, bound_burst(worker, batch, "rerank"))
                 for batch in BATCHES["rerank"]
             ]
         return targets

@@ -33,7 +33,7 @@ from export.samples import Feed, Sample
 from export.sessions import open_session, run_all, stack
 from export.settings import Settings
 
-__all__ = ["RERANK", "RerankerSteps", "default_for", "heads_sha256", "is_trained", "reranker_graph"]
+__all__ = ["HEADS", "RERANK", "RerankerSteps", "default_for", "heads_sha256", "is_trained", "reranker_graph"]
 
 RERANK = "rerank"
 CANDIDATES, QUERIES, BATCH, PARITY_INPUTS = 50, 60, 8, 9

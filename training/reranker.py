@@ -130,7 +130,7 @@ def fit(
     steps = -(-len(useful) // schedule.batch)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, schedule.rate, total_steps=schedule.epochs * steps)
     best, state, waited = _mean(validation, model, vectors), copy.deepcopy(model.state_dict()), 0
-    curve: Curve = [{"epoch": 0, "loss": float("nan"), "ndcg@10": best}]
+    curve: Curve = [{"epoch": 0, "ndcg@10": best}]
     for epoch in range(1, schedule.epochs + 1):
         progress(label, epoch - 1, schedule.epochs)
         model.train()
