@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from export.reranker import Reranker, Shape
+from export.reranker import Reranker, Shape, load_reranker
+from export.reranker_steps import HEADS, default_for, is_trained
+from export.settings import Settings
+from training import rerank_run
 from training.rerank_data import Example, Gallery
 from training.rerank_run import early_fusion, table
 from training.reranker import Schedule, batched, fit, ndcg_by_query, scores
@@ -149,3 +154,50 @@ def test_the_table_has_a_column_for_each_way() -> None:
     head, rule, row = table({"paraphrase": figure}).splitlines()
     assert head.count("|") == row.count("|") == rule.count("|")
     assert "| 0.100 | 0.200 | +0.100 | +0.050 to +0.150 |" in row
+
+
+def test_a_run_writes_a_checkpoint_that_export_and_serving_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "lite"
+    folder.mkdir()
+    for name in (*(f"{head}.safetensors" for head in HEADS), "calibration.json"):
+        (folder / name).write_text(name)
+    examples, vectors = world(80, 4)
+    marked = [replace(e, split="train" if n < 50 else "validation") for n, e in enumerate(examples)]
+    monkeypatch.setitem(rerank_run.SHAPES, "lite", SHAPE)
+    monkeypatch.setattr(rerank_run, "Schedule", lambda seed: replace(SCHEDULE, seed=seed))
+    monkeypatch.setattr(rerank_run, "load_stamps", lambda manifest: [])
+    monkeypatch.setattr(rerank_run, "_queries", lambda *_: [])
+    gallery = Gallery(vectors, {("a", "text"): [0]}, {"a": None})  # type: ignore[dict-item]
+    monkeypatch.setattr(rerank_run, "embed_gallery", lambda *_: gallery)
+    monkeypatch.setattr(rerank_run, "collect", lambda *_: marked)
+    settings = Settings(home=tmp_path, checkpoints=tmp_path)
+    metrics = rerank_run.train_reranker("lite", settings, "nowhere", "nowhere", 1, quiet)
+
+    text = (folder / "rerank.json").read_text()
+    assert "NaN" not in text
+    assert (
+        json.loads(text)["default_for"]
+        == metrics["default_for"]
+        == default_for(settings, "lite")
+        == ["image"]
+    )
+    assert is_trained(settings, "lite")
+    figures = metrics["validation"]["photograph"]
+    assert figures["queries"] == 30
+    assert figures["gain_ci95"][0] > 0
+    assert list(figures["ndcg@10"]) == [
+        "early fusion",
+        "late fusion",
+        "cross-attention alone",
+        "hybrid: late fusion, then re-ranking",
+    ]
+    model, _ = load_reranker(folder / "rerank.safetensors")
+    held = marked[50:]
+    inputs = batched(held, vectors, [np.arange(10)] * len(held)).inputs
+    found = model(*inputs).numpy()
+    relevant = np.stack([example.relevant for example in held])
+    # calibrated on these: what is said to be likely is as likely as said, on the mean
+    assert found.mean() == pytest.approx(relevant.mean(), abs=0.03)
+    assert found[relevant].mean() > found[~relevant].mean() + 0.2
