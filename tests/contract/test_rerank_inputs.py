@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,14 @@ async def test_training_builds_what_serving_sends(parts: list[EmbeddedPart]) -> 
     known = np.where((learned.rows >= 0)[..., None], gallery.vectors[learned.rows], 0)
     assert np.array_equal(known, served.rows)
     assert learned.relevant.tolist() == [item == "item1" for item in learned.found]
+
+    # a train query has no validation item in its list; a validation query has both
+    held = {**stamps, "item2": replace(stamps["item2"], split="validation")}
+    for asked, seen in (("item1", False), ("item2", True)):
+        answer = _answer(parts, candidates)
+        split = example_of("name", "paraphrase", held[asked], tokens, answer, replace(gallery, stamps=held))
+        assert split is not None
+        assert ("item2" in (*split.found, *split.wanted)) == seen
 
 
 def _stamp(item: str) -> Stamp:

@@ -200,4 +200,4 @@ def test_a_run_writes_a_checkpoint_that_export_and_serving_read(
     relevant = np.stack([example.relevant for example in held])
     # calibrated on these: what is said to be likely is as likely as said, on the mean
     assert found.mean() == pytest.approx(relevant.mean(), abs=0.03)
-    assert found[relevant].mean() > found[~relevant].mean() + 0.2
+    assert found[relevant].mean() > 1.3 * found[~relevant].mean()
