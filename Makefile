@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion retrain evaluate bench proto up down clean
+.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank retrain evaluate bench proto up down clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ train: env-test catalogue ## learn the adapters and calibration again (training/
 
 fusion: env-test triton models ## learn calibration and fusion weights from the running pipeline, then install them
 	@$(BIN)/python -m cli.learn fusion
+	@$(BIN)/python -m export --profile lite
+
+rerank: env-test triton models ## train the re-ranker on what a running system finds, then export it
+	@$(BIN)/python -m cli.measure reranker
 	@$(BIN)/python -m export --profile lite
 
 evaluate: env-test triton models ## relevance through the public API -> reports/evaluation.json (ARGS="--quick", "--compare A B", ...)

@@ -1,9 +1,11 @@
-"""`make evaluate`, `make retrain`, `make bench`: systems of their own, measured through their public faces.
+"""`make evaluate`, `make rerank`, `make retrain`, `make bench`: systems of their own, measured through their
+public faces.
 
 python -m cli.measure relevance [--split test] [--options rerank=false,...] [--quick] [--products 720]
     [--compare A.json B.json] [--out reports]
 python -m cli.measure standing [--out reports]
 python -m cli.measure speed [--rounds 3] [--out reports]
+python -m cli.measure reranker
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -32,10 +35,17 @@ from cli.stack import COMMANDS, Stack, StackError
 from orchestrator.errors import ConfigurationError
 from orchestrator.settings import load_settings
 
-__all__ = ["Asked", "relevance", "speed", "standing"]
+if TYPE_CHECKING:
+    from benchmarks.speed import Encoders
+
+__all__ = ["Asked", "relevance", "reranker", "speed", "standing"]
 
 console = Console(stderr=True)
 NO_CACHE = {"SENSORIUM_CACHE__MAX_BYTES": "0"}
+# Nobody waits for the answers that something is learned from: a busy machine must not degrade them.
+PATIENT = {
+    f"SENSORIUM_BUDGET__{stage}_S": "50" for stage in ("REQUEST", "EMBED", "TRANSCRIBE", "RETRIEVE", "ANSWER")
+}
 TEXTS = 200
 PRODUCTS = 720
 """Generated items: some five for each shape in each colour, so that compositions have answers."""
@@ -49,14 +59,17 @@ def indexed(
     manifest: Path,
     extra: Mapping[str, str],
     names: tuple[str, ...] = tuple(COMMANDS),
+    splits: Collection[str | None] | None = None,
 ) -> Iterator[Stack]:
-    """A running system with the catalogue in it. What was indexed in `folder` before is used again."""
+    """A running system with the catalogue in it, or its items of some `splits`. What was indexed in `folder`
+    before is used again."""
     # Two measurements in one folder would stop each other's processes.
     with processes.exclusive(folder), scratch_stack(folder, home, extra, names) as stack:
         with console.status("starting a system to measure"):
             stack.up()
         with Client(stack.target) as client:
-            console.print(index_items(client, list(read_manifest(manifest)), console).line())
+            items = [item for item in read_manifest(manifest) if splits is None or item.split in splits]
+            console.print(index_items(client, items, console).line())
         yield stack
 
 
@@ -158,10 +171,22 @@ def speed(rounds: int, out: Path) -> int:
                 for name in stack.names
                 if (record := processes.read_record(name, stack.settings.home / "run"))
             },
+            reranker=served_reranker(lite.settings.triton.url),
         )
         bench.run(rounds, out, console)
     console.print((out / "bench.md").read_text(), markup=False, highlight=False)
     return 0
+
+
+def reranker() -> int:
+    """Exit code of `python -m training rerank` against a system in which no test item is indexed."""
+    home = load_settings().home.absolute()
+    manifest = home / "catalogues" / "stamps" / "manifest.jsonl"
+    splits = ("train", "validation")
+    with indexed(home / "measure" / "train", home, manifest, PATIENT, splits=splits) as stack:
+        arguments = ["--grpc", stack.target, "--triton", stack.settings.triton.url]
+        command = processes.python("-m", "training", "rerank")
+        return subprocess.run([*command, *arguments], check=False).returncode
 
 
 def served_models() -> dict[str, dict[str, Path]]:
@@ -172,6 +197,17 @@ def served_models() -> dict[str, dict[str, Path]]:
         path = REPOSITORY / name / model["version"] / "model.onnx"
         found.setdefault(model["precision"], {})[name.removeprefix("encode_")] = path
     return found
+
+
+def served_reranker(triton_url: str) -> Encoders | None:
+    """The re-ranker as it is served, None where none was trained."""
+    from benchmarks.speed import Encoders
+
+    model = json.loads((REPOSITORY / "embedding.json").read_text()).get("rerank")
+    if model is None:
+        return None
+    path = REPOSITORY / "rerank" / model["version"] / "model.onnx"
+    return Encoders(model["precision"], triton_url, {"rerank": path})
 
 
 def fp32_text() -> Path:
@@ -195,8 +231,10 @@ def fp32_repository(folder: Path) -> Path:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m cli.measure", description="Measure relevance or speed.")
-    parser.add_argument("what", choices=("relevance", "standing", "speed"))
+    parser = argparse.ArgumentParser(
+        prog="python -m cli.measure", description="Measure relevance or speed, or train on what is found."
+    )
+    parser.add_argument("what", choices=("relevance", "standing", "speed", "reranker"))
     parser.add_argument("--out", type=Path, default=Path("reports"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--split", choices=("train", "validation", "test"), default="test")
@@ -215,6 +253,8 @@ def main() -> int:
             )
         if arguments.what == "standing":
             return standing(arguments.out)
+        if arguments.what == "reranker":
+            return reranker()
         return speed(arguments.rounds, arguments.out)
     except KeyboardInterrupt:
         return 130

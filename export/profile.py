@@ -75,6 +75,8 @@ class Profile(_Frozen):
     files: dict[str, dict[str, str]]
     """Python step -> file name -> "source/key"."""
     models: dict[str, Model] = Field(min_length=1)
+    rerank: Int8
+    """How the re-ranker is quantised."""
     parity_max_abs: float = Field(gt=0)
     gate: Gate
 

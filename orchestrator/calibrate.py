@@ -76,6 +76,10 @@ class _Model(BaseModel):
     precision: str
 
 
+class _Reranker(_Model):
+    default_for: tuple[str, ...]
+
+
 class _File(BaseModel):
     model_config = ConfigDict(frozen=True)
     profile: str
@@ -83,11 +87,12 @@ class _File(BaseModel):
     models: dict[str, _Model]
     calibration: dict[str, _Pair]
     fusion: dict[Modality, _Fusion] = {}
+    rerank: _Reranker | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingSet:
-    """One consistent set of encoders, adapters, calibration and, where learned, fusion."""
+    """One consistent set of encoders, adapters and calibration; fusion and re-ranker learned on it."""
 
     profile: str
     version: str
@@ -96,6 +101,8 @@ class EmbeddingSet:
     calibration: Calibration
     fusion: Mapping[Modality, Evidence] = field(default_factory=dict)
     """Learned fusion by query modality; empty where none was learned."""
+    rerank_for: frozenset[str] | None = None
+    """Kinds of query (see ``Composition``) re-ranked unless they say otherwise; None: none was trained."""
 
 
 def load_embedding_set(repository: Path) -> EmbeddingSet:
@@ -119,10 +126,11 @@ def load_embedding_set(repository: Path) -> EmbeddingSet:
     missing = [name for name in (pair_name(*pair) for pair in spaces) if name not in file.calibration]
     if missing:
         raise ConfigurationError(f"{path} has no calibration for {', '.join(missing)}")
+    models = file.models if file.rerank is None else {**file.models, "rerank": file.rerank}
     return EmbeddingSet(
         profile=file.profile,
         version=file.embedding_version,
-        precision={name: model.precision for name, model in file.models.items()},
+        precision={name: model.precision for name, model in models.items()},
         calibration=Calibration({name: (pair.scale, pair.bias) for name, pair in file.calibration.items()}),
         fusion={
             modality: Evidence(
@@ -131,4 +139,5 @@ def load_embedding_set(repository: Path) -> EmbeddingSet:
             )
             for modality, fusion in file.fusion.items()
         },
+        rerank_for=None if file.rerank is None else frozenset(file.rerank.default_for),
     )

@@ -36,12 +36,9 @@ _CEILING = 1.0 - 1e-6
 
 
 def fuse(
-    signals: Iterable[Signal],
-    weights: Mapping[int, float],
-    min_score: float = 0.0,
-    learned: Learned | None = None,
+    signals: Iterable[Signal], weights: Mapping[int, float], learned: Learned | None = None
 ) -> list[Candidate]:
-    """Items by falling score, equal ones by id; those below ``min_score`` are left out.
+    """Items by falling score, equal ones by id.
 
     ``weights`` holds the weight of every part, at least one of them positive. Each signal names one of them,
     and its own weight is that of its part times the trust put in it.
@@ -52,9 +49,8 @@ def fuse(
     candidates = []
     for item_id, found in by_item.items():
         score = _combine(_beliefs(found, weights, learned or {}), weights)
-        if score >= min_score:
-            found.sort(key=attrgetter("score"), reverse=True)
-            candidates.append(Candidate(item_id, score, tuple(found)))
+        found.sort(key=attrgetter("score"), reverse=True)
+        candidates.append(Candidate(item_id, score, tuple(found)))
     candidates.sort(key=lambda candidate: (-candidate.score, candidate.item_id))
     return candidates
 

@@ -1,6 +1,6 @@
 """The way of a query, stage by stage.
 
-    admit -> classify -> embed (and transcribe) -> compose -> retrieve -> fuse -> hop -> expand
+    admit -> classify -> embed (and transcribe) -> compose -> retrieve -> fuse -> hop -> expand -> rerank
     -> personalise -> diversify -> answer -> record
 
 What fails is said in ``degraded`` when the rest still makes an answer; otherwise its error is the answer.
@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeAlias
-
-import numpy as np
 
 from media import Limits, Modality
 from orchestrator.admit import Gate, check_query
@@ -25,21 +23,23 @@ from orchestrator.calibrate import EmbeddingSet
 from orchestrator.classify import ClassifiedPart, Classifier
 from orchestrator.compose import Composition, EmbeddedPart, compose
 from orchestrator.deadlines import Deadline, together
-from orchestrator.diversify import mmr_order
 from orchestrator.embed import Cutter, Embedder
 from orchestrator.errors import DeadlineError, DependencyError, SensoriumError
 from orchestrator.expand import Expander
 from orchestrator.feedback import FeedbackStore
 from orchestrator.fusion import explain, fuse
 from orchestrator.hop import Hopper
-from orchestrator.personalise import Personaliser, Standing
-from orchestrator.query import Candidate, PartInfo, SearchQuery, SearchResult
+from orchestrator.personalise import Personaliser
+from orchestrator.query import PartInfo, SearchQuery, SearchResult
 from orchestrator.record import impression, record
+from orchestrator.refine import Course, Refiner
+from orchestrator.rerank import Reranker
 from orchestrator.retrieve import Retriever
+from orchestrator.row_vectors import RowVectors
 from orchestrator.settings import Settings
 from orchestrator.trace import Trace, reason
 from orchestrator.transcribe import Heard, Transcriber
-from orchestrator.types import UNIFIED_DIM, Embedding, Encoder, ItemStore, VectorStore
+from orchestrator.types import Embedding, Encoder, ItemStore, VectorStore
 
 __all__ = ["Pipeline"]
 
@@ -49,9 +49,6 @@ _Embedded: TypeAlias = tuple[Embedding, bool] | DependencyError | TimeoutError
 _EMBED_SHARE = 0.8
 _TRANSCRIBE_SHARE = 0.6
 _RETRIEVE_SHARE = 0.8
-_LATER_SHARE = 0.5
-_PERSONALISE_SHARE = 0.4
-_DIVERSIFY_SHARE = 0.5
 
 _THREADS = 4
 
@@ -78,7 +75,6 @@ class Pipeline:
         self._store = store
         self._items = items
         self._feedback = feedback
-        self._personaliser = personaliser
         self._executor = ThreadPoolExecutor(_THREADS, "media")
         self._classifier = Classifier(limits, self._executor)
         # A thread cannot be cancelled: what it cuts for a query that has given up must soon end by itself.
@@ -103,16 +99,21 @@ class Pipeline:
             learned=self._learned,
         )
 
-        self._hopper = Hopper(store, self._retriever, embedding_set.version, settings.hop)
-        self._expander = Expander(
-            store,
-            items,
-            self._embedder,
-            self._retriever,
-            self._executor,
-            embedding_set.version,
-            settings.expand,
-            vocabulary_size=settings.transcribe.vocabulary_size,
+        self._refiner = Refiner(
+            settings,
+            Hopper(store, self._retriever, embedding_set.version, settings.hop),
+            Expander(
+                store,
+                items,
+                self._embedder,
+                self._retriever,
+                self._executor,
+                embedding_set.version,
+                settings.expand,
+                vocabulary_size=settings.transcribe.vocabulary_size,
+            ),
+            Reranker(encoder, embedding_set.rerank_for, settings.rerank.pool),
+            personaliser,
         )
 
     async def search(self, query: SearchQuery, trace: Trace, timeout_s: float | None = None) -> SearchResult:
@@ -150,13 +151,14 @@ class Pipeline:
                     deadline.budget_s(self._budget.retrieve_s, _RETRIEVE_SHARE),
                 )
             with trace.stage("fuse"):
-                candidates = fuse(signals, composition.weights, learned=self._learned)
-            candidates = await self._hop(candidates, query, composition, trace, deadline)
-            candidates = await self._expand(candidates, query, parts, infos, composition, trace, deadline)
+                candidates = fuse(signals, composition.weights, self._learned)
+            course = self._course(query, composition, parts, infos, trace, deadline)
+            candidates = await self._refiner.hop(candidates, course)
+            candidates = await self._refiner.expand(candidates, course)
+            candidates = await self._refiner.rerank(candidates, course)
             candidates = [candidate for candidate in candidates if candidate.score >= query.min_score]
-            scored, standings = await self._personalise(candidates, query, trace, deadline)
-            with trace.stage("diversify"):
-                ordered = await self._diversify(scored, query, trace, deadline)
+            candidates, standings = await self._refiner.personalise(candidates, course)
+            ordered = await self._refiner.diversify(candidates, course)
             with trace.stage("answer"):
                 page = explain(ordered[query.offset : query.offset + query.limit], self._learned)
                 hits = await build_hits(page, self._items, trace, deadline.budget_s(self._budget.answer_s))
@@ -243,97 +245,19 @@ class Pipeline:
                 trace.degrade("transcribe", reason(error))
                 return None
 
-    async def _hop(
+    def _course(
         self,
-        candidates: list[Candidate],
         query: SearchQuery,
         composition: Composition,
-        trace: Trace,
-        deadline: Deadline,
-    ) -> list[Candidate]:
-        """And what the best of the candidates lead to, where hops are wanted."""
-        if not self._hopper.wanted(query.options.multi_hop, composition):
-            return candidates
-        with trace.stage("hop"):
-            budget_s = deadline.budget_s(self._budget.hop_s, _LATER_SHARE)
-            try:
-                return await self._hopper.hop(
-                    composition, query.targets, query.expression, candidates, trace, budget_s
-                )
-            except (SensoriumError, TimeoutError) as error:
-                trace.degrade("hop", reason(error))
-                return candidates
-
-    async def _expand(
-        self,
-        candidates: list[Candidate],
-        query: SearchQuery,
         parts: Sequence[ClassifiedPart],
         infos: Sequence[PartInfo],
-        composition: Composition,
         trace: Trace,
         deadline: Deadline,
-    ) -> list[Candidate]:
-        """And what other words find, where the query found little and expansion is wanted."""
-        if not self._expander.wanted(query.options.expand, composition, candidates):
-            return candidates
+    ) -> Course:
         data = parts[0].data
-        text = data if isinstance(data, str) else infos[0].transcript
-        with trace.stage("expand"):
-            budget_s = deadline.budget_s(self._budget.expand_s, _LATER_SHARE)
-            try:
-                return await self._expander.expand(
-                    composition, text, query.targets, query.expression, candidates, trace, budget_s
-                )
-            except (SensoriumError, TimeoutError) as error:
-                trace.degrade("expand", reason(error))
-                return candidates
-
-    async def _personalise(
-        self, candidates: list[Candidate], query: SearchQuery, trace: Trace, deadline: Deadline
-    ) -> tuple[list[Candidate], Mapping[str, Standing]]:
-        """The candidates in the user's order, unless nobody asks or the request forgoes it."""
-        if self._personaliser is None or not query.user or query.options.personalise is False:
-            return candidates, {}
-        with trace.stage("personalise"):
-            budget_s = deadline.budget_s(self._budget.personalise_s, _PERSONALISE_SHARE)
-            return await self._personaliser.personalise(candidates, query, trace, budget_s)
-
-    async def _diversify(
-        self, candidates: list[Candidate], query: SearchQuery, trace: Trace, deadline: Deadline
-    ) -> list[Candidate]:
-        """The first candidates in MMR order, the others behind them as they stand.
-
-        How many are diversified does not depend on limit and offset, so that pages never overlap.
-        """
-        wanted = query.mmr_lambda
-        mmr_lambda = self.settings.diversify.mmr_lambda if wanted is None else wanted
-        head = self._comparable(candidates)
-        if mmr_lambda == 1 or len(head) < 2:
-            return candidates
-        # The row that speaks most for an item stands for it.
-        keys = [candidate.signals[0].row.key for candidate in head]
-        budget_s = deadline.budget_s(self._budget.diversify_s, _DIVERSIFY_SHARE)
-        try:
-            with trace.waiting("diversify", "milvus"):
-                async with asyncio.timeout(budget_s):
-                    found = await self._store.vectors(keys, self.embedding_set.version, budget_s)
-        except (SensoriumError, TimeoutError) as error:
-            trace.degrade("diversify", reason(error))
-            return candidates
-        vectors = np.zeros((len(head), UNIFIED_DIM), np.float32)
-        for place, key in enumerate(keys):
-            if key in found:
-                vectors[place] = found[key]
-        order = mmr_order([candidate.score for candidate in head], vectors, mmr_lambda)
-        return [head[place] for place in order] + candidates[len(head) :]
-
-    def _comparable(self, candidates: list[Candidate]) -> list[Candidate]:
-        """The candidates that may change places for diversity's sake."""
-        settings = self.settings.diversify
-        head = candidates[: settings.pool]
-        least = settings.min_share * head[0].score if head else 0.0
-        return [candidate for candidate in head if candidate.score >= least]
+        words = data if isinstance(data, str) else infos[0].transcript
+        vectors = RowVectors(self._store, self.embedding_set.version)
+        return Course(query, composition, words, vectors, trace, deadline)
 
     async def close(self) -> None:
         """Ends what is in the background."""

@@ -32,6 +32,7 @@ __all__ = [
     "LogSettings",
     "MilvusSettings",
     "PersonaliseSettings",
+    "RerankSettings",
     "RetrieveSettings",
     "Settings",
     "TranscribeSettings",
@@ -92,6 +93,7 @@ class BudgetSettings(_Group):
     hop_s: Seconds = 1.0
     expand_s: Seconds = 1.0
     personalise_s: Seconds = 0.5
+    rerank_s: Seconds = 0.5
     diversify_s: Seconds = 1.0
     answer_s: Seconds = 2.0
     record_s: Seconds = 0.5
@@ -172,6 +174,12 @@ class FusionSettings(_Group):
     """By the weights of ``embedding.json``, where it has some; else by noisy-or."""
 
 
+class RerankSettings(_Group):
+    """The cross-modal re-ranker over the first ``pool`` candidates; the others stay behind them."""
+
+    pool: Annotated[int, Ge(2), Le(200)] = 50
+
+
 class DiversifySettings(_Group):
     """MMR over the first ``pool`` candidates that score at least ``min_share`` of the best one's score.
 
@@ -226,6 +234,7 @@ class Settings(BaseSettings):
     fusion: FusionSettings = FusionSettings()
     hop: HopSettings = HopSettings()
     expand: ExpandSettings = ExpandSettings()
+    rerank: RerankSettings = RerankSettings()
     diversify: DiversifySettings = DiversifySettings()
     feedback: FeedbackSettings = FeedbackSettings()
     personalise: PersonaliseSettings = PersonaliseSettings()

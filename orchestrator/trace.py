@@ -25,6 +25,7 @@ STAGES = (
     "fuse",
     "hop",
     "expand",
+    "rerank",
     "personalise",
     "diversify",
     "answer",

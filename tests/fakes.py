@@ -29,6 +29,7 @@ from orchestrator.types import (
     ItemDraft,
     MediaInfo,
     Outcome,
+    RerankInputs,
     Row,
     RowHit,
     Space,
@@ -99,6 +100,7 @@ class FakeEncoder(Faults):
         self.means: dict[bytes, str] = {}
         self.says: dict[bytes, Transcript] = {}
         self.phrases: Sequence[str] = ()
+        self.reranked: list[RerankInputs] = []
 
     async def embed(self, modality: Modality, data: bytes | str, deadline_s: float) -> Embedding:
         await self._call("embed", f"embed/{modality.value}")
@@ -110,6 +112,14 @@ class FakeEncoder(Faults):
         self.phrases = phrases
         await self._call("transcribe")
         return self.says.get(data, Transcript("", -10.0))
+
+    async def rerank(self, inputs: RerankInputs, deadline_s: float) -> FloatArray:
+        """The greatest cosine of a row with each liked part, on the mean."""
+        self.reranked.append(inputs)
+        await self._call("rerank")
+        liked = inputs.query[inputs.query_weight > 0]
+        nearest = np.einsum("qd,cmd->cqm", liked, inputs.rows).max(axis=2)
+        return np.clip(nearest.mean(axis=1), 0, 1).astype(np.float32)
 
     async def ready(self) -> bool:
         await self._call("ready")

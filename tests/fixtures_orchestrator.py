@@ -14,6 +14,7 @@ from fake_feedback import FakeFeedbackStore
 from fakes import EMBEDDING_SET, FakeEncoder, FakeItemStore, FakeVectorStore, FakeWriter
 
 from media import Limits
+from orchestrator.calibrate import EmbeddingSet
 from orchestrator.personalise import Personaliser
 from orchestrator.pipeline import Pipeline
 from orchestrator.query import QueryPart, SearchQuery, SearchResult
@@ -38,6 +39,7 @@ class World:
     store: FakeVectorStore
     items: FakeItemStore
     feedback: FakeFeedbackStore
+    embedding_set: EmbeddingSet = EMBEDDING_SET
     writer: FakeWriter = field(init=False)
     personaliser: Personaliser = field(init=False)
     pipeline: Pipeline = field(init=False)
@@ -49,14 +51,14 @@ class World:
             self.feedback,
             self.items,
             self.store,
-            EMBEDDING_SET.version,
+            self.embedding_set.version,
             STRENGTHS,
             self.settings.personalise,
         )
         self.pipeline = Pipeline(
             self.settings,
             Limits(),
-            EMBEDDING_SET,
+            self.embedding_set,
             self.encoder,
             self.store,
             self.items,
@@ -98,13 +100,14 @@ async def make_world(tmp_path: Path) -> AsyncGenerator[MakeWorld]:
     """Worlds with settings of one's choice, and no task left over when the test is done."""
     worlds: list[World] = []
 
-    def make(**settings: object) -> World:
+    def make(embedding_set: EmbeddingSet = EMBEDDING_SET, **settings: object) -> World:
         world = World(
             Settings(home=tmp_path, **settings),  # type: ignore[arg-type]
             FakeEncoder(),
             FakeVectorStore(),
             FakeItemStore(tmp_path),
             FakeFeedbackStore(time.time),
+            embedding_set,
         )
         worlds.append(world)
         return world

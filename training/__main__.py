@@ -1,6 +1,9 @@
-"""`python -m training --profile lite`: learn the heads and the calibration, write
-training/checkpoints/<profile>/. `python -m training fusion --grpc HOST:PORT --catalogue MANIFEST`: learn
-fusion from a running system. `python -m training feedback`: learn from the clicks of a system's users.
+"""What is learned, written to training/checkpoints/<profile>/.
+
+python -m training --profile lite                           the heads and the calibration
+python -m training fusion --grpc HOST:PORT --catalogue ...  weights of evidence, on what a system finds
+python -m training rerank --grpc HOST:PORT --triton ...     the re-ranker, on what a system finds
+python -m training feedback                                 what personalisation weighs, from clicks
 
 Exit codes: 0 done, also when the gate kept what was in force; 1 something could not be had or read; 2 wrong
 arguments.
@@ -36,23 +39,46 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console(stderr=True)
 
 
+Profile = Annotated[str, typer.Option(help="A profile of export/profiles.")]
+Seed = Annotated[int, typer.Option(min=0, help="Another seed, other random numbers.")]
+
+
 @app.callback(invoke_without_command=True)
-def main(
-    context: typer.Context,
-    profile: Annotated[str, typer.Option(help="A profile of export/profiles.")] = "lite",
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other random numbers.")] = 0,
-) -> None:
+def main(context: typer.Context, profile: Profile = "lite", seed: Seed = 0) -> None:
     """Train on the train split, choose on validation; the test split is not looked at."""
     if context.invoked_subcommand is not None:
         return
-    threads = min(os.cpu_count() or 1, MAX_THREADS)
+    with _failing(), _bars() as progress:
+        metrics = train(profile, Settings(), _threads(), progress, seed)
+    _show(metrics)
+
+
+@app.command()
+def rerank(
+    grpc: Annotated[str, typer.Option(help="A system with the train and validation items, and no others.")],
+    triton: Annotated[str, typer.Option(help="Its Triton, host:port of gRPC.")],
+    profile: Profile = "lite",
+    seed: Seed = 0,
+) -> None:
+    """The re-ranker, on what a running system finds; `make rerank` starts one."""
+    from training.rerank_run import train_reranker
+
+    with _failing(), _bars() as progress:
+        metrics = train_reranker(profile, Settings(), grpc, triton, _threads(), progress, seed)
+    Console().print(metrics["table"], markup=False, highlight=False)
+
+
+def _threads() -> int:
+    return min(os.cpu_count() or 1, MAX_THREADS)
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
     try:
-        with _bars() as progress:
-            metrics = train(profile, Settings(), threads, progress, seed)
-    except (TrainingError, ExportError, CatalogueError) as error:
+        yield
+    except (TrainingError, ExportError, CatalogueError, QueriesError) as error:
         console.print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False)
         sys.exit(1)
-    _show(metrics)
 
 
 @app.command()
@@ -66,13 +92,10 @@ def feedback(
     settings = Settings()
     out = settings.home / "data" / "personalise.json"
     current = out if out.is_file() else settings.model_repository / "personalise.json"
-    try:
+    with _failing():
         verdict = retrain(
             settings.home / "data" / "feedback.sqlite", current, read_standing(standing), out, seed
         )
-    except TrainingError as error:
-        console.print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False)
-        sys.exit(1)
     _tell(verdict, out)
 
 
@@ -82,16 +105,12 @@ def fusion(
         str, typer.Option(help="Where the system's gRPC API listens; it must not fuse by weights.")
     ],
     catalogue: Annotated[Path, typer.Option(help="The manifest of what is indexed: the stamps.")],
-    profile: Annotated[str, typer.Option(help="A profile of export/profiles.")] = "lite",
-    seed: Annotated[int, typer.Option(min=0, help="Other queries and folds.")] = 0,
+    profile: Profile = "lite",
+    seed: Seed = 0,
 ) -> None:
     """Learn what the evidence of each pair of modalities counts for."""
-    try:
-        with _bars() as progress:
-            content = learn_fusion(profile, grpc, catalogue, Settings(), progress, seed)
-    except (TrainingError, QueriesError, CatalogueError) as error:
-        console.print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False)
-        sys.exit(1)
+    with _failing(), _bars() as progress:
+        content = learn_fusion(profile, grpc, catalogue, Settings(), progress, seed)
     _show_fusion(content)
 
 

@@ -67,10 +67,12 @@ RINGS: tuple[frozenset[str], ...] = (
     frozenset({"query"}),
     frozenset({"trace", "deadlines", "calibrate", "evidence", "cache", "diversify", "filters", "metrics"})
     | frozenset({"logs", "profile", "strengths"}),
-    frozenset({"admit", "classify", "compose", "fusion", "late", "answer", "wire", "feedback_wire"}),
+    frozenset({"admit", "classify", "compose", "fusion", "late", "answer", "row_vectors"})
+    | frozenset({"wire", "feedback_wire"}),
     frozenset({"searches"}),
-    frozenset({"embed", "transcribe", "retrieve", "personalise"}),
+    frozenset({"embed", "transcribe", "retrieve", "personalise", "rerank"}),
     frozenset({"hop", "expand", "record"}),
+    frozenset({"refine"}),
     frozenset({"pipeline"}),
     frozenset({"service"}),
     frozenset({"grpc_server", "rest"}),
