@@ -24,7 +24,7 @@ __all__ = ["KINDS", "make_queries"]
 KINDS = ("paraphrase", "photograph", "speech", "clip", "effect", "mix")
 PICTURES = (".png", ".svg", ".jpg", ".jpeg", ".webp")
 # Part of a file's name: a change of how a kind is made makes new files.
-_RECIPES = {"photograph": "1", "speech": "1", "clip": "1", "effect": "1"}
+_RECIPES = {"photograph": "1", "speech": "1", "clip": "2", "effect": "1"}
 
 
 def make_queries(
