@@ -139,7 +139,7 @@ class Pipeline:
                 )
             with trace.stage("fuse"):
                 candidates = fuse(signals, composition.weights)
-            candidates = await self._later(candidates, query, parts, infos, composition, trace, deadline)
+            candidates = await self._later(candidates, query, parts, composition, trace, deadline)
             with trace.stage("diversify"):
                 ordered = await self._diversify(candidates, query, trace, deadline)
             with trace.stage("answer"):
@@ -229,7 +229,6 @@ class Pipeline:
         candidates: list[Candidate],
         query: SearchQuery,
         parts: Sequence[ClassifiedPart],
-        infos: Sequence[PartInfo],
         composition: Composition,
         trace: Trace,
         deadline: Deadline,
@@ -248,13 +247,12 @@ class Pipeline:
                     )
                 except (SensoriumError, TimeoutError) as error:
                     trace.degrade("hop", reason(error))
-        if self._expander.wanted(query.options.expand, composition, candidates):
-            data = parts[0].data
+        if self._expander.wanted(query.options.expand, composition, query.targets, candidates):
             with trace.stage("expand"):
                 try:
                     candidates = await self._expander.expand(
                         composition,
-                        data if isinstance(data, str) else infos[0].transcript,
+                        str(parts[0].data),
                         query.targets,
                         query.expression,
                         candidates,
