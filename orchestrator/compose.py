@@ -66,9 +66,7 @@ def compose(parts: Sequence[EmbeddedPart]) -> Composition:
     """The composition of ``parts``, of which at least one has a positive weight."""
     vectors: list[QueryVector] = []
     for part in parts:
-        # What was understood as speech is not a noise of the thing: its own sound counts for the rest.
-        own = 1.0 if part.transcript is None else 1.0 - part.confidence
-        found: list[tuple[SignalSpace, FloatArray, float]] = [("unified", part.embedding.unified, own)]
+        found: list[tuple[SignalSpace, FloatArray, float]] = [("unified", part.embedding.unified, 1.0)]
         if part.embedding.native is not None:
             found.append(
                 ("audio" if part.modality is Modality.AUDIO else "video", part.embedding.native, 1.0)
