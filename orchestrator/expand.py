@@ -1,9 +1,10 @@
 """Stage expand: other words for a query that found little, asked in one more round.
 
-Pseudo relevance feedback: the descriptions of the first round's best items stand for what was meant. A query
-in words is moved towards them, q + 0.75 * their mean (Rocchio, "Relevance feedback in information retrieval",
-1971, with the weights of SMART); for a picture, a sound or a clip their mean alone is asked, as a text. A
-short text, or what was heard in a sound, is also asked as the catalogue's phrases that are spelt like it.
+Pseudo relevance feedback: the descriptions of the first round's best items stand for what was meant, and the
+query is moved towards them, q + 0.75 * their mean (Rocchio, "Relevance feedback in information retrieval",
+1971, with the weights of SMART). A short query is also asked as the catalogue's phrases that are spelt like
+it. Only typed texts are expanded, and only where descriptions are looked for: for photographs, for what was
+heard in sounds, and with pictures alone to choose from it did not help (docs/relevance.md).
 
 The round is one search per target modality, whatever the number of alternatives. What it finds counts for
 ``trust`` of its score and stops at the threshold that let the stage run, so it never outranks confidence.
@@ -52,7 +53,7 @@ class _Alternatives:
 
 
 class Expander:
-    """A second round for queries of one part."""
+    """A second round for queries of one text."""
 
     def __init__(
         self,
@@ -75,10 +76,17 @@ class Expander:
         self._settings = settings
         self._vocabulary_size = vocabulary_size
 
-    def wanted(self, asked: bool | None, query: Composition, candidates: Sequence[Candidate]) -> bool:
-        """Whether there is a round to run: asked for, one part, something found, nothing with confidence."""
+    def wanted(
+        self,
+        asked: bool | None,
+        query: Composition,
+        targets: Sequence[Modality],
+        candidates: Sequence[Candidate],
+    ) -> bool:
+        """Whether there is a round to run: asked for, in words, something found, nothing with confidence."""
         on = self._settings.enabled if asked is None else asked
-        return on and not query.mixed and bool(candidates) and candidates[0].score < self._settings.below
+        able = not query.mixed and Modality.TEXT in targets and _words(query) is not None
+        return on and able and bool(candidates) and candidates[0].score < self._settings.below
 
     async def expand(
         self,
@@ -90,7 +98,7 @@ class Expander:
         trace: Trace,
         budget_s: float,
     ) -> list[Candidate]:
-        """``candidates`` with what the alternatives found; ``words``: the query's text or transcript, or "".
+        """``candidates`` with what the alternatives of the text ``words`` found.
 
         Raises:
             SensoriumError, TimeoutError: the round failed; ``candidates`` stand.
@@ -140,7 +148,7 @@ class Expander:
     async def _feedback(
         self, query: Composition, best: Sequence[Candidate], trace: Trace, deadline: Deadline
     ) -> FloatArray | None:
-        """The mean direction [1024] of the best items' descriptions, about its own words if it has."""
+        """The query's vector [1024] moved towards the best items' descriptions; None if they have none."""
         keys = [row_key(candidate.item_id, Modality.TEXT, _OWN_TEXT, 0) for candidate in best]
         with trace.waiting("expand", "milvus"):
             rows = await self._store.vectors(keys, self._version, deadline.remaining_s)
@@ -151,15 +159,10 @@ class Expander:
         if total <= 0.0:
             return None
         mean = np.sum([np.float32(score / total) * vector for score, vector in known], axis=0)
-        own = next(
-            (
-                vector.vector
-                for vector in query.vectors
-                if vector.space == "transcript" or vector.modality is Modality.TEXT
-            ),
-            None,
-        )
-        moved = mean if own is None else own + np.float32(_FEEDBACK_WEIGHT) * mean
+        own = _words(query)
+        if own is None:
+            return None
+        moved = own + np.float32(_FEEDBACK_WEIGHT) * mean
         norm = float(np.linalg.norm(moved))
         # Descriptions that cancel out point nowhere.
         return (moved / norm).astype(np.float32) if norm > 1e-6 else None
@@ -176,3 +179,8 @@ class Expander:
 
         near = await asyncio.get_running_loop().run_in_executor(self._executor, compare)
         return [spelt[phrase] for phrase in near if phrase != asked][:_MAX_PHRASES]
+
+
+def _words(query: Composition) -> FloatArray | None:
+    """The vector of the query's text, if it is one."""
+    return next((vector.vector for vector in query.vectors if vector.modality is Modality.TEXT), None)

@@ -21,7 +21,7 @@ from orchestrator.answer import build_hits
 from orchestrator.cache import EmbeddingCache
 from orchestrator.calibrate import EmbeddingSet
 from orchestrator.classify import ClassifiedPart, Classifier
-from orchestrator.compose import Composition, EmbeddedPart, compose
+from orchestrator.compose import EmbeddedPart, compose
 from orchestrator.deadlines import Deadline, together
 from orchestrator.embed import Cutter, Embedder
 from orchestrator.errors import DeadlineError, DependencyError, SensoriumError
@@ -152,7 +152,8 @@ class Pipeline:
                 )
             with trace.stage("fuse"):
                 candidates = fuse(signals, composition.weights, self._learned)
-            course = self._course(query, composition, parts, infos, trace, deadline)
+            vectors = RowVectors(self._store, self.embedding_set.version)
+            course = Course(query, parts, composition, vectors, trace, deadline)
             candidates = await self._refiner.hop(candidates, course)
             candidates = await self._refiner.expand(candidates, course)
             candidates = await self._refiner.rerank(candidates, course)
@@ -244,20 +245,6 @@ class Pipeline:
             except (SensoriumError, TimeoutError) as error:
                 trace.degrade("transcribe", reason(error))
                 return None
-
-    def _course(
-        self,
-        query: SearchQuery,
-        composition: Composition,
-        parts: Sequence[ClassifiedPart],
-        infos: Sequence[PartInfo],
-        trace: Trace,
-        deadline: Deadline,
-    ) -> Course:
-        data = parts[0].data
-        words = data if isinstance(data, str) else infos[0].transcript
-        vectors = RowVectors(self._store, self.embedding_set.version)
-        return Course(query, composition, words, vectors, trace, deadline)
 
     async def close(self) -> None:
         """Ends what is in the background."""

@@ -6,11 +6,12 @@ said in the trace.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from orchestrator.classify import ClassifiedPart
 from orchestrator.compose import Composition
 from orchestrator.deadlines import Deadline
 from orchestrator.diversify import mmr_order
@@ -36,11 +37,11 @@ _DIVERSIFY_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What the stages of one request share. ``words``: the text or transcript of a query of one part."""
+    """What the stages of one request share."""
 
     query: SearchQuery
+    parts: Sequence[ClassifiedPart]
     composition: Composition
-    words: str
     vectors: RowVectors
     trace: Trace
     deadline: Deadline
@@ -82,14 +83,14 @@ class Refiner:
     async def expand(self, candidates: list[Candidate], course: Course) -> list[Candidate]:
         """And what other words find, where the query found little."""
         query, trace = course.query, course.trace
-        if not self._expander.wanted(query.options.expand, course.composition, candidates):
+        if not self._expander.wanted(query.options.expand, course.composition, query.targets, candidates):
             return candidates
         with trace.stage("expand"):
             budget_s = course.deadline.budget_s(self._budget.expand_s, _LATER_SHARE)
             try:
                 return await self._expander.expand(
                     course.composition,
-                    course.words,
+                    str(course.parts[0].data),
                     query.targets,
                     query.expression,
                     candidates,

@@ -157,9 +157,9 @@ class HopSettings(_Group):
 
 
 class ExpandSettings(_Group):
-    """Other words for a query that found little. Off: see docs/relevance.md."""
+    """Other words for a text that found little."""
 
-    enabled: bool = False
+    enabled: bool = True
     below: Share = 0.5
     """The best fused score under which a query counts as having found little."""
     feedback_items: Annotated[int, Ge(1), Le(20)] = 3

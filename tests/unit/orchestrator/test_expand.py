@@ -35,7 +35,8 @@ def searches(world: World) -> int:
     return world.store.calls["search"]
 
 
-async def test_off_unless_asked_for(world: World) -> None:
+async def test_a_request_may_forgo_it_and_a_server_leave_it_off(make_world: MakeWorld) -> None:
+    world = make_world(expand=ExpandSettings(enabled=False))
     await stock(world)
     plain = await world.search("amphibian frog", options=OFF)
     assert [hit.influences for hit in plain.hits] == [()] * 4
@@ -108,8 +109,7 @@ async def test_phrases_that_are_spelt_alike_are_asked(make_world: MakeWorld) -> 
     assert world.encoder.calls["embed/text"] == calls, "the phrase's embedding is cached"
 
 
-async def test_what_was_heard_is_asked_too(make_world: MakeWorld) -> None:
-    world = make_world(expand=ExpandSettings(enabled=True))
+async def test_only_typed_texts_are_expanded(world: World) -> None:
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setparams((1, 2, 16000, 0, "NONE", ""))
@@ -118,9 +118,9 @@ async def test_what_was_heard_is_asked_too(make_world: MakeWorld) -> None:
     world.encoder.says[heard] = Transcript("Vombat.", -0.1)
     await world.add("a", "wombat")
     await world.add("b", "comb")
-    result = await world.search(heard)
-    assert result.hits[0].item.id == "a"
-    assert '"wombat"' in result.hits[0].influences[0].detail
+    assert all(not hit.influences for hit in (await world.search(heard)).hits)
+    pictures = await world.search("vombat", targets=(Modality.IMAGE, Modality.VIDEO))
+    assert "expand" not in {stage.stage for stage in pictures.stages}
 
 
 async def test_mixed_queries_are_not_expanded(make_world: MakeWorld) -> None:
