@@ -31,7 +31,13 @@ def test_nothing_is_told_or_stored_unless_asked_for(search_page, catalogue_items
     expect(search_page.page.locator("#forget")).to_be_hidden()
 
 
-def test_what_is_opened_is_told_under_a_random_name(search_page, catalogue_items):
+def known(system: Any, sent: dict[str, Any]) -> bool:
+    """Whether the server has these events already. Chromium hides the answers to what outlives its page."""
+    answer = httpx.post(f"{system.rest_url}/v1/feedback", json=sent, timeout=10)
+    return bool(answer.json() == {"known": len(sent["events"])})
+
+
+def test_what_is_opened_is_told_under_a_random_name(search_page, catalogue_items, system):
     page = search_page.page
     page.check("#learn")
     user = stored_user(search_page)
@@ -41,8 +47,8 @@ def test_what_is_opened_is_told_under_a_random_name(search_page, catalogue_items
     assert search_page.last_request()["user"] == user
     with page.expect_response("**/v1/feedback") as told:
         open_first(search_page)
-    assert told.value.json() == {"stored": 1}
     sent = told.value.request.post_data_json
+    assert known(system, sent)
     assert sent["user"] == user
     (event,) = sent["events"]
     assert (event["kind"], event["itemId"], event["position"]) == ("CLICK", search_page.ids()[0], 1)
@@ -63,15 +69,15 @@ def test_being_forgotten(search_page, catalogue_items, system, how):
     page.check("#learn")
     user = stored_user(search_page)
     search_page.search(catalogue_items[0]["title"])
-    with page.expect_response("**/v1/feedback"):
+    with page.expect_response("**/v1/feedback") as told:
         open_first(search_page)
+    assert known(system, told.value.request.post_data_json)
     page.keyboard.press("Escape")
-    with page.expect_response(f"**/v1/users/{user}") as erased:
+    with page.expect_response(f"**/v1/users/{user}"):
         if how == "switch":
             page.uncheck("#learn")
         else:
             page.click("#forget")
-    assert erased.value.json()["events"] >= 1
     search_page.settled()
     now = stored_user(search_page)
     assert now is None if how == "switch" else now not in (None, user)
