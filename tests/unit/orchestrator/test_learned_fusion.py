@@ -1,20 +1,25 @@
 """Learned fusion: the formula against brute force, what it must never do, and where it is not used."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fakes import EMBEDDING_SET
+from fixtures_orchestrator import MakeWorld
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media import Modality
+from media import Limits, Modality
 from orchestrator.calibrate import load_embedding_set
 from orchestrator.errors import ConfigurationError
 from orchestrator.evidence import Evidence, PairWeight, evidence_name
 from orchestrator.fusion import explain, fuse
+from orchestrator.pipeline import Pipeline
 from orchestrator.query import Signal, SignalSpace
+from orchestrator.settings import FusionSettings
 from orchestrator.types import RowHit
 from tests.unit.orchestrator.test_calibrate import embedding_file
 from training.fusion import Examples, Weights, log_odds, noisy_or
@@ -160,3 +165,26 @@ def test_weights_are_read_from_the_embedding_set(tmp_path: Path) -> None:
 def test_weights_that_do_not_fit_are_an_error(tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         load_embedding_set(embedding_file(tmp_path, fusion=wrong))
+
+
+@pytest.mark.parametrize("learned", [True, False])
+async def test_the_pipeline_fuses_by_weights_unless_it_is_told_not_to(
+    make_world: MakeWorld, learned: bool
+) -> None:
+    world = make_world(fusion=FusionSettings(learned=learned))
+    await world.add("frog", "green frog")
+    plain = await world.search("green frog", mmr_lambda=1.0)
+    await world.pipeline.close()
+    weighed = Evidence(-3.0, {"text->text": PairWeight(0.25, -5.0)})
+    embedding_set = replace(EMBEDDING_SET, fusion={TEXT: weighed})
+    world.pipeline = Pipeline(
+        world.settings, Limits(), embedding_set, world.encoder, world.store, world.items
+    )
+    result = await world.search("green frog", mmr_lambda=1.0)
+    (hit,), (before,) = result.hits, plain.hits
+    (signal,) = hit.signals
+    assert signal.score == before.signals[0].score
+    assert signal.weight == (0.25 if learned else 1.0)
+    expected = weighed.probability([(before.signals[0], 1.0)]) if learned else before.score
+    assert hit.score == pytest.approx(expected)
+    assert (hit.score == before.score) is not learned
