@@ -76,8 +76,11 @@ def _curve(diversity: Mapping[str, Any], title: str, path: Path) -> None:
         lambdas = [row["lambda"] for row in rows]
         relevance, distance = [row["ndcg@10"] for row in rows], [row["distance"] for row in rows]
         against.plot(relevance, distance, "o-", color=colour, label=kind, markersize=4)
+        told: set[tuple[float, float]] = set()
         for row, x, y in zip(rows, relevance, distance, strict=True):
-            if row["lambda"] in (0.0, 0.3, 0.5, 0.7, 1.0):
+            place = (round(x, 2), round(y, 2))  # points upon each other are named once
+            if row["lambda"] in (0.0, 0.3, 0.5, 0.7, 1.0) and place not in told:
+                told.add(place)
                 against.annotate(
                     f"{row['lambda']:.1f}", (x, y), textcoords="offset points", xytext=(6, 4), fontsize=8
                 )
