@@ -202,9 +202,9 @@ def test_arrows_inside_the_orchestrator_point_inward() -> None:
 def test_only_the_clients_know_triton_and_milvus() -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
-        for room in ("orchestrator", "indexing")
+        for room in ("orchestrator", "indexing", "evaluation")
         for path in sources(room)
-        if "clients" not in path.parts
+        if "clients" not in path.parts and path.relative_to(ROOT).as_posix() != "evaluation/recogniser.py"
         for name, line in imports(path)
         if name.partition(".")[0] in {"tritonclient", "pymilvus", "milvus_lite"}
     ]
