@@ -19,7 +19,7 @@ from training.feedback_log import Answer, Floats
 __all__ = ["PLACES", "estimate_examination"]
 
 PLACES = 10
-ROUNDS = 30
+ROUNDS = 100
 FLOOR = 0.02
 SMOOTHING = 5.0
 """Pseudo-looks per place, towards 1 / place (eta 1 of Joachims et al. 2017): few clicks say little."""
