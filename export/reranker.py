@@ -38,7 +38,7 @@ _EVIDENCE_FLOOR = 1e-4
 _MASKED = -1e4
 _LIKE = (0, 1)
 """Rows that are compared between candidates: texts and pictures, which nearly every item has."""
-FEATURES = 4 * len(ROWS) + len(KINDS) + 2 + 2 * len(_LIKE)
+FEATURES = 4 * len(ROWS) + len(KINDS) + 4 + 2 * len(_LIKE)
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,9 @@ class Reranker(nn.Module):
         self.last = nn.LayerNorm(width)
         self.whole = nn.Linear(width, 1)
         self.features = nn.Sequential(nn.Linear(FEATURES, 32), nn.GELU(), nn.Linear(32, 1))
+        self.plain = nn.Linear(FEATURES, 1)
         self.trust = nn.Parameter(torch.ones(()))
-        for layer in (self.whole, self.features[2]):
+        for layer in (self.whole, self.plain, self.features[2]):
             assert isinstance(layer, nn.Linear)
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -159,8 +160,11 @@ class Reranker(nn.Module):
         if not self.shape.scores:
             return total
         odds = torch.logit(fused, _ODDS_FLOOR)
-        features = self._features(query, query_kind, rows, present, listed, liked, for_it, against, odds)
-        logit: Tensor = self.trust * odds + total + self.features(features).squeeze(-1)
+        features = self._features(
+            query, query_kind, query_weight, rows, present, listed, liked, for_it, against, odds
+        )
+        learned = self.plain(features) + self.features(features)
+        logit: Tensor = self.trust * odds + total + learned.squeeze(-1)
         return logit
 
     def _tokens(
@@ -189,6 +193,7 @@ class Reranker(nn.Module):
         self,
         query: Tensor,
         query_kind: Tensor,
+        query_weight: Tensor,
         rows: Tensor,
         present: Tensor,
         listed: Tensor,
@@ -201,17 +206,23 @@ class Reranker(nn.Module):
         batch, count = odds.shape
         cosine = torch.einsum("bqd,bcmd->bcqm", query, rows)
         nearest = (cosine * liked[:, None, :, None]).amax(dim=2)
+        # early fusion: one vector a query and an item, rows concatenated
+        summed = (cosine * query_weight[:, None, :, None]).sum(dim=(2, 3))
+        early = 4 * summed / present.sum(dim=2).clamp(min=1).sqrt()
+        ahead = early - (early + _MASKED * (1 - listed)).amax(dim=1, keepdim=True)
         kinds = (torch.nn.functional.one_hot(query_kind, len(KINDS)) * liked.unsqueeze(-1)).amax(dim=1)
         best = (odds + _MASKED * (1 - listed)).amax(dim=1, keepdim=True)
         return torch.cat(
             [
                 torch.logit(for_it, _EVIDENCE_FLOOR) / 4,
                 against,
-                nearest,
+                4 * nearest,
                 present,
                 kinds[:, None].expand(batch, count, -1),
                 (odds / 4).unsqueeze(-1),
                 ((odds - best) / 4).unsqueeze(-1),
+                early.unsqueeze(-1),
+                ahead.unsqueeze(-1),
                 *_likeness(rows, present, listed, odds),
             ],
             dim=-1,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ __all__ = ["Batch", "Curve", "Schedule", "batched", "fit", "ndcg_by_query", "sco
 Floats = npt.NDArray[np.float32]
 Curve = list[dict[str, float]]
 FAR = -1e4
+FAST = 20.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Schedule:
 
     epochs: int = 8
     patience: int = 3
-    batch: int = 32
+    batch: int = 16
     listed: int = 24
     rate: float = 1e-3
     decay: float = 0.05
@@ -123,12 +125,10 @@ def fit(
     model = Reranker(shape, schedule.dropout)
     useful = [example for example in train if example.relevant.any() and not example.relevant.all()]
     share = _shares(useful)
-    plain = [p for name, p in model.named_parameters() if p.ndim < 2 or name == "trust"]
-    matrices = [p for name, p in model.named_parameters() if p.ndim >= 2]
-    groups = [{"params": matrices, "weight_decay": schedule.decay}, {"params": plain, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=schedule.rate)
+    optimiser = torch.optim.AdamW(_groups(model, schedule), lr=schedule.rate)
     steps = -(-len(useful) // schedule.batch)
-    plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, schedule.rate, total_steps=schedule.epochs * steps)
+    rates = [group["lr"] for group in optimiser.param_groups]
+    plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=schedule.epochs * steps)
     best, state, waited = _mean(validation, model, vectors), copy.deepcopy(model.state_dict()), 0
     curve: Curve = [{"epoch": 0, "ndcg@10": best}]
     for epoch in range(1, schedule.epochs + 1):
@@ -156,6 +156,18 @@ def fit(
     progress(label, schedule.epochs, schedule.epochs)
     model.load_state_dict(state)
     return model.eval(), curve
+
+
+def _groups(model: Reranker, schedule: Schedule) -> list[dict[str, Any]]:
+    """The linear part learns fast, the transformer slowly; vectors of parameters are not decayed."""
+    named = list(model.named_parameters())
+    fast = [p for name, p in named if name == "trust" or name.startswith("plain.")]
+    slow = [(name, p) for name, p in named if name != "trust" and not name.startswith("plain.")]
+    return [
+        {"params": fast, "lr": FAST * schedule.rate, "weight_decay": 0.0},
+        {"params": [p for _, p in slow if p.ndim >= 2], "lr": schedule.rate, "weight_decay": schedule.decay},
+        {"params": [p for _, p in slow if p.ndim < 2], "lr": schedule.rate, "weight_decay": 0.0},
+    ]
 
 
 def _loss(model: Reranker, batch: Batch, share: Sequence[float], schedule: Schedule) -> torch.Tensor:

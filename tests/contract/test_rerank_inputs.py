@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from fakes import FakeVectorStore, direction
 
+from benchmarks.candidates import candidates
+from benchmarks.triton import rerank_request
 from export.reranker import KINDS, ROWS, Reranker, Shape
 from export.reranker_steps import reranker_graph
 from media import Modality
@@ -42,6 +44,16 @@ def test_both_rooms_number_kinds_and_places_alike() -> None:
 def test_the_graph_takes_what_is_sent() -> None:
     graph = reranker_graph(Reranker(Shape(layers=1, width=8, heads=1, hidden=8)))
     assert list(graph.inputs) == [field.name for field in dataclasses.fields(RerankInputs)]
+
+
+def test_the_bench_sends_what_a_query_of_one_vector_sends() -> None:
+    sent = candidates(2)
+    assert list(sent) == [field.name for field in dataclasses.fields(RerankInputs)]
+    assert sent["rows"].shape == (2, POOL, len(ROWS), 1024)
+    assert sent["evidence"].shape == (2, POOL, 1, len(ROWS))
+    request = rerank_request()
+    assert [tensor.name for tensor in request.inputs] == list(sent)
+    assert [len(raw) for raw in request.raw_input_contents] == [a.nbytes // 2 for a in sent.values()]
 
 
 def rows() -> list[Row]:
@@ -92,9 +104,9 @@ async def test_training_builds_what_serving_sends(parts: list[EmbeddedPart]) -> 
     query = compose(parts)
     retriever = Retriever(store, Calibration(PAIRS), "v", rows_per_search=100, max_candidates=100, learned={})
     signals = await retriever.retrieve(query, tuple(Modality), "", Trace(), 5.0)
-    candidates = fuse(signals, query.weights)
+    fused = fuse(signals, query.weights)
     vectors = {row.key: row.embedding.unified for row in stored}
-    served = rerank_inputs(candidates, query, vectors)
+    served = rerank_inputs(fused, query, vectors)
 
     places: dict[tuple[str, str], list[int]] = {}
     for place, row in enumerate(stored):
@@ -106,9 +118,9 @@ async def test_training_builds_what_serving_sends(parts: list[EmbeddedPart]) -> 
         tokens[part.index, False] = part.modality.value, part.weight, part.embedding.unified
         if part.transcript is not None:
             tokens[part.index, True] = "transcript", part.weight, part.transcript.unified
-    learned = example_of("name", "paraphrase", stamps["item1"], tokens, _answer(parts, candidates), gallery)
+    learned = example_of("name", "paraphrase", stamps["item1"], tokens, _answer(parts, fused), gallery)
     assert learned is not None
-    assert learned.found == tuple(candidate.item_id for candidate in candidates)
+    assert learned.found == tuple(candidate.item_id for candidate in fused)
     assert np.array_equal(learned.query, served.query)
     assert np.array_equal(learned.query_kind, served.query_kind)
     assert np.array_equal(learned.query_weight, served.query_weight)
@@ -121,7 +133,7 @@ async def test_training_builds_what_serving_sends(parts: list[EmbeddedPart]) -> 
     # a train query has no validation item in its list; a validation query has both
     held = {**stamps, "item2": replace(stamps["item2"], split="validation")}
     for asked, seen in (("item1", False), ("item2", True)):
-        answer = _answer(parts, candidates)
+        answer = _answer(parts, fused)
         split = example_of("name", "paraphrase", held[asked], tokens, answer, replace(gallery, stamps=held))
         assert split is not None
         assert ("item2" in (*split.found, *split.wanted)) == seen
