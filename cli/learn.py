@@ -25,6 +25,7 @@ __all__ = ["fusion"]
 
 PLAIN = {
     "SENSORIUM_FUSION__LEARNED": "false",
+    "SENSORIUM_EXPAND__ENABLED": "false",
     "SENSORIUM_BUDGET__REQUEST_S": "60",
     "SENSORIUM_BUDGET__EMBED_S": "30",
     "SENSORIUM_BUDGET__TRANSCRIBE_S": "30",

@@ -45,7 +45,7 @@ Embed = Callable[[str, int], tuple[Floats, list[str]]]
 
 
 def heads_sha256(folder: Path) -> str:
-    """Names the heads and the calibration of a profile: a re-ranker belongs to those it was trained on.
+    """Names the heads, calibration and fusion of a profile: a re-ranker belongs to those it was trained on.
 
     Raises:
         WeightsError: one of them is missing.
@@ -56,6 +56,8 @@ def heads_sha256(folder: Path) -> str:
         if not path.is_file():
             raise WeightsError(f"no {path}; run `make train`, or restore the file from git")
         digest.update(file_sha256(path).encode())
+    if (fusion := folder / "fusion.json").is_file():  # fused scores are what it corrects
+        digest.update(file_sha256(fusion).encode())
     return digest.hexdigest()
 
 

@@ -297,7 +297,7 @@ async def test_long_items_do_not_hide_the_others(vector_store: VectorStore, spac
         return vector
 
     searcher, trace = ItemSearcher(vector_store, VERSION), Trace()
-    (hits,) = await searcher.search(search, 100, 45, "price >= 0.0", trace, 20.0)
+    (hits,) = await searcher.search(search, 100, 45, "price >= 0.0", trace, 20.0, "retrieve")
     cosines = {(r.item_id, r.segment): float(query @ vector_of(r)) for r in rows}
     best: dict[str, float] = {}
     for (item_id, _), cosine in sorted(cosines.items(), key=lambda entry: -entry[1]):

@@ -19,7 +19,7 @@ from orchestrator.evidence import Evidence, PairWeight, evidence_name
 from orchestrator.fusion import explain, fuse
 from orchestrator.pipeline import Pipeline
 from orchestrator.query import Signal, SignalSpace
-from orchestrator.settings import FusionSettings
+from orchestrator.settings import ExpandSettings, FusionSettings
 from orchestrator.types import RowHit
 from tests.unit.orchestrator.test_calibrate import embedding_file
 from training.fusion import Examples, Weights, log_odds, noisy_or
@@ -171,14 +171,20 @@ def test_weights_that_do_not_fit_are_an_error(tmp_path: Path, wrong: dict[str, A
 async def test_the_pipeline_fuses_by_weights_unless_it_is_told_not_to(
     make_world: MakeWorld, learned: bool
 ) -> None:
-    world = make_world(fusion=FusionSettings(learned=learned))
+    world = make_world(fusion=FusionSettings(learned=learned), expand=ExpandSettings(enabled=False))
     await world.add("frog", "green frog")
     plain = await world.search("green frog", mmr_lambda=1.0)
     await world.pipeline.close()
     weighed = Evidence(-3.0, {"text->text": PairWeight(0.25, -5.0)})
     embedding_set = replace(EMBEDDING_SET, fusion={TEXT: weighed})
     world.pipeline = Pipeline(
-        world.settings, Limits(), embedding_set, world.encoder, world.store, world.items
+        world.settings,
+        Limits(),
+        embedding_set,
+        world.encoder,
+        world.store,
+        world.items,
+        world.feedback,
     )
     result = await world.search("green frog", mmr_lambda=1.0)
     (hit,), (before,) = result.hits, plain.hits
