@@ -157,9 +157,9 @@ class HopSettings(_Group):
 
 
 class ExpandSettings(_Group):
-    """Other words for a text that found little."""
+    """Other words for a text that found little. Off: beside learned fusion it did not help (docs/relevance.md)."""
 
-    enabled: bool = True
+    enabled: bool = False
     below: Share = 0.5
     """The best fused score under which a query counts as having found little."""
     feedback_items: Annotated[int, Ge(1), Le(20)] = 3
