@@ -157,7 +157,7 @@ class HopSettings(_Group):
 
 
 class ExpandSettings(_Group):
-    """Other words for a text that found little. Off: beside learned fusion it did not help (docs/relevance.md)."""
+    """Other words for a text that found little. Off: it did not help (docs/relevance.md)."""
 
     enabled: bool = False
     below: Share = 0.5
