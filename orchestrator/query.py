@@ -39,7 +39,6 @@ class SearchOptions:
     """Stages that a request asks for (True) or forgoes (False); None leaves it to the server."""
 
     rerank: bool | None = None
-    attend: bool | None = None
     expand: bool | None = None
     multi_hop: bool | None = None
     personalise: bool | None = None

@@ -75,7 +75,7 @@ def service(manifest: Path) -> Iterator[tuple[Ranking, str]]:
 
 
 def measured(service: tuple[Ranking, str], manifest: Path, home: Path) -> dict[str, Any]:
-    options = {"rerank": False, "attend": True}
+    options = {"rerank": False, "expand": True}
     return evaluate_attributes(service[1], manifest, Home(home), lambda *_: None, options, quick=True)
 
 
@@ -113,7 +113,7 @@ def test_every_request_carries_the_options_and_forgoes_diversity(
         assert request.limit == 100
         assert not request.options.rerank
         assert request.options.HasField("rerank")
-        assert request.options.attend
+        assert request.options.expand
         assert not request.options.HasField("expand")
     pushed = [request for request in asked if any(part.weight < 0 for part in request.parts)]
     assert pushed
