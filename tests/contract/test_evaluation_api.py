@@ -114,7 +114,7 @@ def test_every_request_carries_the_options_and_forgoes_diversity(
         assert not request.options.rerank
         assert request.options.HasField("rerank")
         assert request.options.expand
-        assert not request.options.HasField("expand")
+        assert not request.options.HasField("multi_hop")
     pushed = [request for request in asked if any(part.weight < 0 for part in request.parts)]
     assert pushed
     assert all(len(request.parts) == 2 and request.parts[0].data for request in pushed)
