@@ -13,14 +13,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 
-from orchestrator.query import Signal
+from orchestrator.query import Signal, SignalSpace
+from orchestrator.types import Modality
 
 __all__ = ["Evidence", "PairWeight", "evidence_name"]
 
-_MIN_LOG_ODDS, _MAX_LOG_ODDS = -60.0, 15.0
-"""What a calibrated score can be, and what one that is sent (FP32) still tells from certainty."""
+_LARGEST_ODDS = math.exp(15.0)
+"""What a score that is sent (FP32) still tells from certainty."""
+
+_LARGEST_SCORE = _LARGEST_ODDS / (1.0 + _LARGEST_ODDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +33,16 @@ class PairWeight:
 
     weight: float
     floor: float
+    _scale: float = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_scale", math.exp(-self.floor))
 
     def count(self, score: float) -> float:
         """What a calibrated score of 0..1 adds to the log-odds of the part, at least 0."""
-        return self.weight * math.log1p(math.exp(log_odds(score) - self.floor))
+        # log(1 + exp(l - floor)) with exp(l) the odds: one logarithm, as this runs for every signal.
+        odds = score / (1.0 - score) if score < _LARGEST_SCORE else _LARGEST_ODDS
+        return self.weight * math.log1p(odds * self._scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ class Evidence:
         counts: dict[str, float] = {}
         others: dict[str, float] = {}
         for signal, trust in signals:
-            name = evidence_name(signal)
+            name = _name(signal.query_modality, signal.item_modality, signal.space)
             pair = self.pairs.get(name)
             if pair is None:
                 others[name] = max(others.get(name, 0.0), trust * signal.score)
@@ -73,16 +83,12 @@ _LARGEST_EXPONENT = 700.0
 
 def evidence_name(signal: Signal) -> str:
     """The pair of a signal: like a calibration's, but what was heard is told from what was written."""
-    if signal.space == "transcript":
-        return f"transcript->{signal.item_modality.value}"
-    native = "/native" if signal.space in ("audio", "video") else ""
-    return f"{signal.query_modality.value}->{signal.item_modality.value}{native}"
+    return _name(signal.query_modality, signal.item_modality, signal.space)
 
 
-def log_odds(score: float) -> float:
-    """Of a probability; certainties are held within bounds."""
-    if score <= 0.0:
-        return _MIN_LOG_ODDS
-    if score >= 1.0:
-        return _MAX_LOG_ODDS
-    return max(_MIN_LOG_ODDS, min(_MAX_LOG_ODDS, math.log(score) - math.log1p(-score)))
+@cache
+def _name(query: Modality, item: Modality, space: SignalSpace) -> str:
+    if space == "transcript":
+        return f"transcript->{item.value}"
+    native = "/native" if space in ("audio", "video") else ""
+    return f"{query.value}->{item.value}{native}"

@@ -46,10 +46,16 @@ def fuse(
     by_item: dict[str, list[Signal]] = {}
     for signal in signals:
         by_item.setdefault(signal.row.item_id, []).append(signal)
+    learned = learned or {}
+    alone = next(iter(weights.values())) if len(weights) == 1 else None
     candidates = []
     for item_id, found in by_item.items():
-        score = _combine(_beliefs(found, weights, learned or {}), weights)
-        found.sort(key=attrgetter("score"), reverse=True)
+        if alone is None:
+            score = _combine(_beliefs(found, weights, learned), weights)
+        else:  # the common case needs no join
+            score = _belief([(signal, signal.weight / alone) for signal in found], learned)
+        if len(found) > 1:
+            found.sort(key=attrgetter("score"), reverse=True)
         candidates.append(Candidate(item_id, score, tuple(found)))
     candidates.sort(key=lambda candidate: (-candidate.score, candidate.item_id))
     return candidates
@@ -74,11 +80,12 @@ def _beliefs(signals: Iterable[Signal], weights: Mapping[int, float], learned: L
     for signal in signals:
         trust = signal.weight / weights[signal.part]
         parts.setdefault(signal.part, []).append((signal, trust))
-    beliefs = {}
-    for part, trusted in parts.items():
-        evidence = learned.get(trusted[0][0].query_modality)
-        beliefs[part] = _noisy_or(trusted) if evidence is None else evidence.probability(trusted)
-    return beliefs
+    return {part: _belief(trusted, learned) for part, trusted in parts.items()}
+
+
+def _belief(trusted: Sequence[tuple[Signal, float]], learned: Learned) -> float:
+    evidence = learned.get(trusted[0][0].query_modality)
+    return _noisy_or(trusted) if evidence is None else evidence.probability(trusted)
 
 
 def _noisy_or(trusted: Iterable[tuple[Signal, float]]) -> float:
@@ -93,9 +100,6 @@ def _noisy_or(trusted: Iterable[tuple[Signal, float]]) -> float:
 
 
 def _combine(beliefs: Mapping[int, float], weights: Mapping[int, float]) -> float:
-    if len(weights) == 1:
-        (part,) = weights
-        return beliefs.get(part, 0.0)
     positive = [weight for weight in weights.values() if weight > 0]
     total = sum(positive)
     logarithm = 0.0
