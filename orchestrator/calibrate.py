@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,6 +42,7 @@ class Calibration:
         return 1.0 / (1.0 + math.exp(-exponent))
 
 
+@cache
 def pair_name(query: Modality, item: Modality, space: SignalSpace) -> str:
     """How ``embedding.json`` names a pair. A transcript is a text, whatever it was heard in."""
     if space == "transcript":
