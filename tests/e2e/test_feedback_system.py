@@ -55,8 +55,8 @@ def test_feedback_changes_the_order_until_it_is_erased(stub: Any, system: Any) -
 
         own = search(stub, "ann")
         assert mean_place(own) < mean_place(plain)
-        assert all(hit.influences[-1].stage == "personalise" for hit in own.hits)
-        assert any(wanted in hit.influences[-1].detail for hit in own.hits)
+        assert all(hit.influences[0].stage == "personalise" for hit in own.hits)
+        assert any(wanted in hit.influences[0].detail for hit in own.hits)
         assert ids(search(stub)) == ids(plain)
         assert ids(search(stub, "ann", options=pb.SearchOptions(personalise=False))) == ids(plain)
     finally:
