@@ -68,7 +68,7 @@ fusion: env-test triton models ## learn calibration and fusion weights from the 
 	@$(BIN)/python -m export --profile lite
 
 rerank: env-test triton models ## train the re-ranker on what a running system finds, then export it
-	@$(BIN)/python -m cli.measure reranker
+	@$(BIN)/python -m cli.learn reranker
 	@$(BIN)/python -m export --profile lite
 
 evaluate: env-test triton models ## relevance through the public API -> reports/evaluation.json (ARGS="--quick", "--compare A B", ...)

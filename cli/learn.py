@@ -1,6 +1,7 @@
-"""`make fusion`: learning that needs the running pipeline, on a system of its own.
+"""`make fusion`, `make rerank`: learning that needs the running pipeline, on a system of its own.
 
 python -m cli.learn fusion [--seed 0]
+python -m cli.learn reranker [--seed 0]
 """
 
 from __future__ import annotations
@@ -21,17 +22,14 @@ from cli.stack import StackError
 from orchestrator.errors import ConfigurationError
 from orchestrator.settings import load_settings
 
-__all__ = ["fusion"]
+__all__ = ["fusion", "reranker"]
 
-PLAIN = {
-    "SENSORIUM_FUSION__LEARNED": "false",
-    "SENSORIUM_EXPAND__ENABLED": "false",
-    "SENSORIUM_BUDGET__REQUEST_S": "60",
-    "SENSORIUM_BUDGET__EMBED_S": "30",
-    "SENSORIUM_BUDGET__TRANSCRIBE_S": "30",
-    "SENSORIUM_BUDGET__RETRIEVE_S": "30",
+# Nobody waits for the answers that something is learned from: a busy machine must not degrade them.
+PATIENT = {
+    f"SENSORIUM_BUDGET__{stage}_S": "50" for stage in ("REQUEST", "EMBED", "TRANSCRIBE", "RETRIEVE", "ANSWER")
 }
-"""Weights are learned from evidence that was not weighed before, and nobody waits for these answers."""
+# Weights are learned from evidence that was neither weighed nor added to before.
+PLAIN = {**PATIENT, "SENSORIUM_FUSION__LEARNED": "false", "SENSORIUM_EXPAND__ENABLED": "false"}
 
 
 def fusion(seed: int) -> int:
@@ -44,13 +42,24 @@ def fusion(seed: int) -> int:
         return subprocess.run([*command, *arguments], check=False).returncode
 
 
+def reranker(seed: int) -> int:
+    """Exit code of `python -m training rerank` against a system in which no test item is indexed."""
+    home = load_settings().home.absolute()
+    manifest = home / "catalogues" / "stamps" / "manifest.jsonl"
+    splits = ("train", "validation")
+    with indexed(home / "measure" / "train", home, manifest, PATIENT, splits=splits) as stack:
+        command = processes.python("-m", "training", "rerank")
+        arguments = ["--grpc", stack.target, "--triton", stack.settings.triton.url, "--seed", str(seed)]
+        return subprocess.run([*command, *arguments], check=False).returncode
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m cli.learn", description="Learn from the pipeline.")
-    parser.add_argument("what", choices=("fusion",))
+    parser.add_argument("what", choices=("fusion", "reranker"))
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     try:
-        return fusion(arguments.seed)
+        return fusion(arguments.seed) if arguments.what == "fusion" else reranker(arguments.seed)
     except KeyboardInterrupt:
         return 130
     except (CatalogueError, ClientError, ConfigurationError, ProcessError, StackError) as error:

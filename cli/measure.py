@@ -1,11 +1,9 @@
-"""`make evaluate`, `make rerank`, `make retrain`, `make bench`: systems of their own, measured through their
-public faces.
+"""`make evaluate`, `make retrain`, `make bench`: systems of their own, measured through their public faces.
 
 python -m cli.measure relevance [--split test] [--options rerank=false,...] [--quick] [--products 720]
     [--compare A.json B.json] [--out reports]
 python -m cli.measure standing [--out reports]
 python -m cli.measure speed [--rounds 3] [--out reports]
-python -m cli.measure reranker
 """
 
 from __future__ import annotations
@@ -38,14 +36,10 @@ from orchestrator.settings import load_settings
 if TYPE_CHECKING:
     from benchmarks.speed import Encoders
 
-__all__ = ["Asked", "relevance", "reranker", "speed", "standing"]
+__all__ = ["Asked", "relevance", "speed", "standing"]
 
 console = Console(stderr=True)
 NO_CACHE = {"SENSORIUM_CACHE__MAX_BYTES": "0"}
-# Nobody waits for the answers that something is learned from: a busy machine must not degrade them.
-PATIENT = {
-    f"SENSORIUM_BUDGET__{stage}_S": "50" for stage in ("REQUEST", "EMBED", "TRANSCRIBE", "RETRIEVE", "ANSWER")
-}
 TEXTS = 200
 PRODUCTS = 720
 """Generated items: some five for each shape in each colour, so that compositions have answers."""
@@ -178,17 +172,6 @@ def speed(rounds: int, out: Path) -> int:
     return 0
 
 
-def reranker() -> int:
-    """Exit code of `python -m training rerank` against a system in which no test item is indexed."""
-    home = load_settings().home.absolute()
-    manifest = home / "catalogues" / "stamps" / "manifest.jsonl"
-    splits = ("train", "validation")
-    with indexed(home / "measure" / "train", home, manifest, PATIENT, splits=splits) as stack:
-        arguments = ["--grpc", stack.target, "--triton", stack.settings.triton.url]
-        command = processes.python("-m", "training", "rerank")
-        return subprocess.run([*command, *arguments], check=False).returncode
-
-
 def served_models() -> dict[str, dict[str, Path]]:
     """Model files that are served: by precision, then by modality."""
     released = json.loads((REPOSITORY / "embedding.json").read_text())["models"]
@@ -231,10 +214,8 @@ def fp32_repository(folder: Path) -> Path:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m cli.measure", description="Measure relevance or speed, or train on what is found."
-    )
-    parser.add_argument("what", choices=("relevance", "standing", "speed", "reranker"))
+    parser = argparse.ArgumentParser(prog="python -m cli.measure", description="Measure relevance or speed.")
+    parser.add_argument("what", choices=("relevance", "standing", "speed"))
     parser.add_argument("--out", type=Path, default=Path("reports"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--split", choices=("train", "validation", "test"), default="test")
@@ -253,8 +234,6 @@ def main() -> int:
             )
         if arguments.what == "standing":
             return standing(arguments.out)
-        if arguments.what == "reranker":
-            return reranker()
         return speed(arguments.rounds, arguments.out)
     except KeyboardInterrupt:
         return 130
