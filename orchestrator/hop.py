@@ -88,8 +88,10 @@ class Hopper:
                         reached[item] = step
                 steps = [step for step in found if step.signal.item_modality in _CHAIN[1:]]
         trust = self._settings.trust
+        # Rows that are followed are parts of another search; here they speak for the query's one part.
+        (part,) = query.weights
         evidence = {
-            item: LateEvidence(trust * step.score, step.path, (step.signal,))
+            item: LateEvidence(trust * step.score, step.path, (replace(step.signal, part=part),))
             for item, step in reached.items()
         }
         return join(candidates, evidence, "hop", thresholds[0])

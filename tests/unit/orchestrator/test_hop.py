@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
-from fakes import VERSION, direction
+from fakes import EMBEDDING_SET, VERSION, direction
 from fixtures_orchestrator import MakeWorld, World
 from pydantic import ValidationError
 
 from media import Modality
 from orchestrator.errors import UnavailableError
 from orchestrator.query import SearchOptions
-from orchestrator.settings import BudgetSettings, HopSettings
+from orchestrator.settings import BudgetSettings, HopSettings, RetrieveSettings
 from orchestrator.types import NATIVE_DIM, CatalogueItem, Embedding, FloatArray, Row
 
 ON = SearchOptions(multi_hop=True)
@@ -111,6 +112,25 @@ async def test_an_item_that_was_found_with_confidence_keeps_its_place(world: Wor
     sure = [hit.item.id for hit in plain.hits if hit.score >= 0.65]
     assert [hit.item.id for hit in result.hits][: len(sure)] == sure
     assert {hit.item.id: hit.score for hit in result.hits}["sure"] == plain.hits[0].score
+
+
+async def test_what_several_rows_lead_to_can_be_re_ranked(make_world: MakeWorld) -> None:
+    """Rows followed are parts of a search of their own, which the query does not have."""
+    world = make_world(
+        replace(EMBEDDING_SET, rerank_for=frozenset()),
+        hop=HopSettings(thresholds=(0.1, 0.1, 0.1)),
+        retrieve=RetrieveSettings(rows_per_search=2),
+    )
+    for thing in ("snow", "den"):
+        put(world, f"picture of {thing}", Modality.IMAGE, f"red fox {thing}")
+        put(world, f"clip of {thing}", Modality.VIDEO, f"{thing} {thing} {thing}")
+        put(world, f"nearer than {thing}", Modality.VIDEO, f"red fox {thing} at night")
+    both = SearchOptions(multi_hop=True, rerank=True)
+    result = await world.search("red fox", options=both)
+    assert result.degraded == ()
+    assert {"clip of snow", "clip of den"} <= {hit.item.id for hit in result.hits}
+    assert {i.stage for hit in result.hits for i in hit.influences} >= {"hop", "rerank"}
+    assert {signal.part for hit in result.hits for signal in hit.signals} == {0}
 
 
 async def test_only_single_texts_hop(world: World) -> None:
