@@ -161,10 +161,13 @@ class Pipeline:
             candidates, standings = await self._refiner.personalise(candidates, course)
             ordered = await self._refiner.diversify(candidates, course)
             with trace.stage("answer"):
-                page = explain(ordered[query.offset : query.offset + query.limit], self._learned)
-                hits = await build_hits(page, self._items, trace, deadline.budget_s(self._budget.answer_s))
+                page = ordered[query.offset : query.offset + query.limit]
+                explained = explain(page, self._learned)
+                budget_s = deadline.budget_s(self._budget.answer_s)
+                hits = await build_hits(explained, self._items, trace, budget_s)
             if query.user and query.request_id and page:
                 with trace.stage("record"):
+                    # The page as `personalise` saw it: what feedback teaches must fit what is done with it.
                     shown = impression(query, composition, page, standings, asked_s)
                     await record(self._feedback, shown, trace, deadline.budget_s(self._budget.record_s))
         return SearchResult(

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from fakes import EMBEDDING_SET
 from fixtures_orchestrator import MakeWorld
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from media import Limits, Modality
 from orchestrator.calibrate import load_embedding_set
@@ -194,3 +196,21 @@ async def test_the_pipeline_fuses_by_weights_unless_it_is_told_not_to(
     expected = weighed.probability([(before.signals[0], 1.0)]) if learned else before.score
     assert hit.score == pytest.approx(expected)
     assert (hit.score == before.score) is not learned
+
+
+async def test_what_is_recorded_is_what_personalise_saw(make_world: MakeWorld) -> None:
+    """Shares of the pairs by trust and score; the learned weights only explain an answer."""
+    weighed = Evidence(-3.0, {"text->text": PairWeight(0.25, -5.0), "text->image": PairWeight(2.0, -5.0)})
+    world = make_world(replace(EMBEDDING_SET, fusion={TEXT: weighed}))
+    buffer = BytesIO()
+    Image.new("RGB", (8, 8), "green").save(buffer, "PNG")
+    world.encoder.means[buffer.getvalue()] = "green frog"
+    await world.add("frog", "green frog", buffer.getvalue())
+    result = await world.search("green frog", user="ann", request_id="r")
+    (impression,) = (await world.feedback.history("ann", 1)).impressions
+    (hit,), (shown,) = result.hits, impression.shown
+    weights = {f"{s.query_modality.value}->{s.item_modality.value}": s.weight for s in hit.signals}
+    assert weights == pytest.approx({"text->text": 0.25, "text->image": 2.0})
+    scores = {f"{s.query_modality.value}->{s.item_modality.value}": s.score for s in hit.signals}
+    shares = {pair: score / sum(scores.values()) for pair, score in scores.items()}
+    assert shown.evidence == pytest.approx(shares, abs=1e-5)
