@@ -1,5 +1,6 @@
-"""Human voices saying English descriptions. For evaluation only: `training` may not import this module
-(tests/unit/test_imports.py), and nothing was ever trained, tuned or selected on them."""
+"""Human voices saying English descriptions. For evaluation: `training` may not import this module
+(tests/unit/test_imports.py), and no head or weight was trained on them. The margin and vocabulary of the speech
+decoder were chosen on those outside the test split (docs/adr/0007-expected-phrases.md)."""
 
 from __future__ import annotations
 
