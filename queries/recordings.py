@@ -1,6 +1,6 @@
 """Human voices saying English descriptions. For evaluation: `training` may not import this module
-(tests/unit/test_imports.py), and no head or weight was trained on them. The margin and vocabulary of the speech
-decoder were chosen on those outside the test split (docs/adr/0007-expected-phrases.md)."""
+(tests/unit/test_imports.py), and no head or weight was trained on them. The speech decoder's margin and
+vocabulary were chosen on those outside the test split (docs/adr/0007-expected-phrases.md)."""
 
 from __future__ import annotations
 
