@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests env env-test triton catalogue models train evaluate bench proto up down clean
+.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank retrain evaluate bench proto up down clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,8 +63,20 @@ down: ## stop what `up` started
 train: env-test catalogue ## learn the adapters and calibration again (training/checkpoints/)
 	@$(BIN)/python -m training --profile lite
 
-evaluate: env-test triton models ## relevance on the stamps through the public API -> reports/evaluation.json
-	@$(BIN)/python -m cli.measure relevance
+fusion: env-test triton models ## learn calibration and fusion weights from the running pipeline, then install them
+	@$(BIN)/python -m cli.learn fusion
+	@$(BIN)/python -m export --profile lite
+
+rerank: env-test triton models ## train the re-ranker on what a running system finds, then export it
+	@$(BIN)/python -m cli.learn reranker
+	@$(BIN)/python -m export --profile lite
+
+evaluate: env-test triton models ## relevance through the public API -> reports/evaluation.json (ARGS="--quick", "--compare A B", ...)
+	@$(BIN)/python -m cli.measure relevance $(ARGS)
+
+retrain: env-test triton models ## learn from users' clicks; promote what is better (data/personalise.json)
+	@$(BIN)/python -m cli.measure standing
+	@$(BIN)/python -m training feedback
 
 bench: env-test triton models ## speed of encoders, Triton and whole searches -> reports/bench.json
 	@$(BIN)/python -m cli.measure speed

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from benchmarks.candidates import candidates
 from media import Limits, decode_audio, decode_image, decode_text, decode_video
 from media.inputs import audio_input, image_input, video_input
 from media.tokens import TextTokens, padded
@@ -33,11 +34,13 @@ THREADS = 2
 def prepare(modality: str, payload: bytes) -> Callable[[int], Feed]:
     """What turns a batch of `n` copies of the payload into the encoder's inputs; it works anew on each call.
 
-    The same media functions as Triton's decode steps use.
+    The same media functions as Triton's decode steps use. The re-ranker reads candidates, and no payload.
     """
     limits = Limits()
     if modality == "text":
         return text_feed(payload, limits)
+    if modality == "rerank":
+        return candidates
 
     def one() -> tuple[tuple[str, np.ndarray], ...]:
         if modality == "image":

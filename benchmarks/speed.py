@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from tritonclient.grpc import service_pb2
 
 from benchmarks import searches, triton
 from benchmarks.bound import InProcess
@@ -34,10 +35,11 @@ BATCHES: Mapping[str, tuple[int, ...]] = {
     "image": (1, 32),
     "audio": (1, 32),
     "video": (1, 4),
+    "rerank": (1, 8),
 }
 BATCH_CHECK_CONCURRENCY = 32
 # Long enough for some tens of answers of the slowest at the highest concurrency.
-SECONDS: Mapping[str, int] = {"text": 3, "image": 3, "audio": 3, "video": 5}
+SECONDS: Mapping[str, int] = {"text": 3, "image": 3, "audio": 3, "video": 5, "rerank": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,8 @@ class Encoders:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What is measured. `systems` are whole systems by the name of their Milvus, without embedding cache;
-    `processes` are process ids by name, for the memory table.
+    """What is measured. `reranker` is None where none is served. `systems` are whole systems by the name of
+    their Milvus, without embedding cache; `processes` are process ids by name, for the memory table.
     """
 
     python: Path
@@ -61,6 +63,7 @@ class Bench:
     encoders: Sequence[Encoders]
     systems: Mapping[str, str]
     processes: Mapping[str, int]
+    reranker: Encoders | None = None
 
     def run(self, rounds: int, out: Path, console: Console) -> dict[str, object]:
         """Measures and writes the report. Raises LoadError when an answer was no success."""
@@ -113,21 +116,34 @@ class Bench:
                     Target("in process", modality, one.precision, batch, bound_burst(worker, batch, modality))
                     for batch in BATCHES[modality]
                 ]
+        if self.reranker is not None:
+            model, precision = self.reranker.models["rerank"], self.reranker.precision
+            worker = stack.enter_context(InProcess(self.python, "rerank", model, b""))
+            targets += [
+                Target("in process", "rerank", precision, batch, bound_burst(worker, batch, "rerank"))
+                for batch in BATCHES["rerank"]
+            ]
         return targets
 
     def _triton(self) -> list[Target]:
+        served = [(one, modality) for one in self.encoders for modality in one.models]
+        served += [] if self.reranker is None else [(self.reranker, "rerank")]
         return [
             Target(
                 "triton",
                 modality,
                 one.precision,
                 concurrency,
-                triton_burst(one.triton_url, modality, self.payloads.of(Modality(modality)), concurrency),
+                triton_burst(one.triton_url, modality, self._request(modality), concurrency),
             )
-            for one in self.encoders
-            for modality in one.models
+            for one, modality in served
             for concurrency in CONCURRENCY
         ]
+
+    def _request(self, modality: str) -> service_pb2.ModelInferRequest:
+        if modality == "rerank":
+            return triton.rerank_request()
+        return triton.infer_request(modality, self.payloads.of(Modality(modality)))
 
     def _searches(self) -> list[Target]:
         return [
@@ -148,8 +164,10 @@ def bound_burst(worker: InProcess, batch: int, modality: str) -> Callable[[], Bu
     return lambda: worker.burst(batch, SECONDS[modality])
 
 
-def triton_burst(url: str, modality: str, payload: bytes, concurrency: int) -> Callable[[], Burst]:
-    return lambda: figures(triton.burst(url, modality, payload, concurrency, SECONDS[modality]))
+def triton_burst(
+    url: str, modality: str, request: service_pb2.ModelInferRequest, concurrency: int
+) -> Callable[[], Burst]:
+    return lambda: figures(triton.burst(url, request, concurrency, SECONDS[modality]))
 
 
 def search_burst(target: str, modality: str, payload: bytes, concurrency: int) -> Callable[[], Burst]:

@@ -6,9 +6,10 @@ import grpc
 import numpy as np
 from tritonclient.grpc import InferenceServerClient, InferInput, service_pb2, service_pb2_grpc
 
+from benchmarks.candidates import candidates
 from benchmarks.load import Sample, run_load
 
-__all__ = ["INFER", "batch_formed", "burst", "infer_request"]
+__all__ = ["INFER", "batch_formed", "burst", "infer_request", "rerank_request"]
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 CALL_TIMEOUT_S = 30.0
@@ -25,12 +26,22 @@ def infer_request(modality: str, payload: bytes) -> service_pb2.ModelInferReques
     return request
 
 
-def burst(url: str, modality: str, payload: bytes, concurrency: int, seconds: int) -> Sample:
-    """Load on `embed_<modality>`, and then its queue run empty, so that the next burst finds a free machine.
+def rerank_request() -> service_pb2.ModelInferRequest:
+    """One query with its candidates for `rerank`."""
+    request = service_pb2.ModelInferRequest(model_name="rerank")
+    for name, array in candidates(1).items():
+        tensor = InferInput(name, list(array.shape), "INT64" if array.dtype == np.int64 else "FP32")
+        tensor.set_data_from_numpy(array)
+        request.inputs.append(tensor._get_tensor())
+        request.raw_input_contents.append(tensor._get_content())
+    return request
+
+
+def burst(url: str, request: service_pb2.ModelInferRequest, concurrency: int, seconds: int) -> Sample:
+    """Load on a model, and then its queue run empty, so that the next burst finds a free machine.
 
     Raises LoadError.
     """
-    request = infer_request(modality, payload)
     sample = run_load(url, INFER, request, concurrency, seconds)
     with grpc.insecure_channel(url, options=[("grpc.enable_http_proxy", 0)]) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
@@ -45,7 +56,7 @@ def batch_formed(url: str, modality: str, payload: bytes, concurrency: int, seco
         config = client.get_model_config(f"embed_{modality}", client_timeout=CALL_TIMEOUT_S).config
     encoder = f"encode_{modality}" if config.platform == "ensemble" else config.name
     before = counts(url, encoder)
-    burst(url, modality, payload, concurrency, seconds)
+    burst(url, infer_request(modality, payload), concurrency, seconds)
     after = counts(url, encoder)
     return (after[0] - before[0]) / max(1, after[1] - before[1])
 

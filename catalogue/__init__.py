@@ -11,11 +11,12 @@ from catalogue.errors import (
     FolderError,
     GenerationError,
     ManifestError,
+    MediaFileError,
     PackageError,
     PackageUnavailableError,
     PackageVersionError,
 )
-from catalogue.folder import read_catalogue, read_folder
+from catalogue.folder import is_plain_folder, read_catalogue, read_folder
 from catalogue.manifest import ManifestItem, MediaEntry, QueryEntry, read_manifest
 from catalogue.split import Split, normalise, split_of
 from catalogue.wire import to_proto
@@ -28,11 +29,13 @@ __all__ = [
     "ManifestError",
     "ManifestItem",
     "MediaEntry",
+    "MediaFileError",
     "PackageError",
     "PackageUnavailableError",
     "PackageVersionError",
     "QueryEntry",
     "Split",
+    "is_plain_folder",
     "normalise",
     "read_catalogue",
     "read_folder",

@@ -3,6 +3,7 @@
 CatalogueError
 ├── ManifestError            a line of a manifest is not an item; names the line
 ├── FolderError              a folder cannot be read as items; names the path
+├── MediaFileError           a media file of an item cannot be read; names the entry
 ├── GenerationError          media could not be drawn, rasterised or encoded; names the item
 ├── LockTimeoutError         another process holds the folder for too long
 └── PackageError             a Debian package could not be had
@@ -22,6 +23,7 @@ __all__ = [
     "GenerationError",
     "LockTimeoutError",
     "ManifestError",
+    "MediaFileError",
     "PackageError",
     "PackageUnavailableError",
     "PackageVersionError",
@@ -50,6 +52,14 @@ class FolderError(CatalogueError):
         super().__init__(f"{path}: {reason}")
         self.path = path
         self.reason = reason
+
+
+class MediaFileError(CatalogueError):
+    """A media file that cannot be read now. `index` is its place among the item's media."""
+
+    def __init__(self, item_id: str, index: int, name: str, reason: str) -> None:
+        super().__init__(f"{item_id}: {name} {reason}")
+        self.index = index
 
 
 class GenerationError(CatalogueError):

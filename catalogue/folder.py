@@ -10,38 +10,54 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from catalogue.errors import FolderError
 from catalogue.manifest import ManifestItem, read_manifest
 
-__all__ = ["MAX_TEXT_BYTES", "identifier", "read_catalogue", "read_folder"]
+__all__ = ["MAX_TEXT_BYTES", "PassedOver", "identifier", "is_plain_folder", "read_catalogue", "read_folder"]
+
+PassedOver = Callable[[FolderError], None]
 
 MAX_TEXT_BYTES = 1 << 16
 MANIFEST_NAME = "manifest.jsonl"
 _REFUSED = re.compile(r"[^A-Za-z0-9._:-]+")
 
 
-def read_catalogue(path: Path) -> Iterator[ManifestItem]:
-    """Items of a manifest, of a folder that holds `manifest.jsonl`, or of a plain folder of media."""
-    if not path.is_dir():
-        return read_manifest(path)
-    manifest = path / MANIFEST_NAME
-    return read_manifest(manifest) if manifest.is_file() else read_folder(path)
+def is_plain_folder(path: Path) -> bool:
+    """Whether `read_catalogue` takes `path` for a folder of media, not for a manifest."""
+    return path.is_dir() and not (path / MANIFEST_NAME).is_file()
 
 
-def read_folder(path: Path) -> Iterator[ManifestItem]:
+def read_catalogue(path: Path, passed_over: PassedOver | None = None) -> Iterator[ManifestItem]:
+    """Items of a manifest, of a folder that holds `manifest.jsonl`, or of a plain folder of media.
+
+    A manifest names what it wants: a fault in it is a ManifestError. For `passed_over` see `read_folder`.
+    """
+    if is_plain_folder(path):
+        return read_folder(path, passed_over)
+    return read_manifest(path / MANIFEST_NAME if path.is_dir() else path)
+
+
+def read_folder(path: Path, passed_over: PassedOver | None = None) -> Iterator[ManifestItem]:
     """One item per stem, folder by folder in the order of names.
 
-    Hidden files and folders are passed over; folders that are links are not entered. Raises FolderError on a
-    link that leaves the folder, on a text that is too long or not UTF-8, and when there is nothing to read.
+    Hidden files and folders are passed over; folders that are links are not entered. A folder that cannot be
+    listed, a link that leaves the folder or leads nowhere, what is no regular file, and a text that is empty,
+    too long or not UTF-8, are told to `passed_over`, and reading goes on without them; without `passed_over`
+    they are raised. Raises FolderError in any case when there is nothing to read.
     """
+    tell = passed_over or _raise
     root = path.resolve()
     if not root.is_dir():
         raise FolderError(path, "not a folder")
+
+    def unlisted(error: OSError) -> None:
+        tell(FolderError(Path(error.filename or "."), f"cannot be read ({error.strerror})"))
+
     empty = True
-    for name, folders, files in os.walk(root, onerror=_refuse):
+    for name, folders, files in os.walk(root, onerror=unlisted):
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
         here = Path(name)
         stems: dict[str, list[Path]] = {}
@@ -49,7 +65,9 @@ def read_folder(path: Path) -> Iterator[ManifestItem]:
             stems.setdefault(Path(file).stem, []).append(here / file)
         for stem, members in stems.items():
             empty = False
-            yield _item(root, here.relative_to(root), stem, members)
+            item = _item(root, here.relative_to(root), stem, members, tell)
+            if item is not None:
+                yield item
     if empty:
         raise FolderError(path, "holds no files")
 
@@ -67,17 +85,27 @@ def identifier(relative: Path) -> str:
     return f"{kept[:110]}-{digest}"
 
 
-def _item(root: Path, relative: Path, stem: str, members: list[Path]) -> ManifestItem:
+def _item(
+    root: Path, relative: Path, stem: str, members: list[Path], tell: PassedOver
+) -> ManifestItem | None:
+    """The item of these files, or None when not one of them can be read."""
     description = ""
     media: list[dict[str, str]] = []
+    usable = False
     for member in members:
-        # Links are judged here by where they lead, like in a manifest.
-        if not member.resolve().is_relative_to(root):
-            raise FolderError(member, "is a link that leaves the folder")
-        if member.suffix.lower() == ".txt":
-            description = _text(member)
-        else:
-            media.append({"path": str(member.relative_to(root))})
+        try:
+            _check_file(root, member)
+            if member.suffix.lower() == ".txt":
+                description = _text(member)
+                if not description:
+                    raise FolderError(member, "is empty")
+            else:
+                media.append({"path": str(member.relative_to(root))})
+            usable = True
+        except FolderError as error:
+            tell(error)
+    if not usable:
+        return None
     fields = {
         "id": identifier(relative / stem),
         "title": re.sub(r"[_\W]+", " ", stem).strip(),
@@ -89,12 +117,28 @@ def _item(root: Path, relative: Path, stem: str, members: list[Path]) -> Manifes
     try:
         return ManifestItem.model_validate(fields, context={"folder": root})
     except ValueError as error:
-        raise FolderError(root / relative / stem, "cannot become an item") from error
+        tell(FolderError(root / relative / stem, f"cannot become an item ({type(error).__name__})"))
+        return None
+
+
+def _check_file(root: Path, path: Path) -> None:
+    # Links are judged by where they lead, like in a manifest.
+    try:
+        found = path.resolve(strict=True)
+    except (OSError, RuntimeError) as error:  # missing, or a loop of links
+        raise FolderError(path, "is a link that leads nowhere") from error
+    if not found.is_relative_to(root):
+        raise FolderError(path, "is a link that leaves the folder")
+    if not found.is_file():
+        raise FolderError(path, "is not a file")
 
 
 def _text(path: Path) -> str:
-    with path.open("rb") as handle:
-        content = handle.read(MAX_TEXT_BYTES + 1)
+    try:
+        with path.open("rb") as handle:
+            content = handle.read(MAX_TEXT_BYTES + 1)
+    except OSError as error:
+        raise FolderError(path, f"cannot be read ({error.strerror})") from error
     if len(content) > MAX_TEXT_BYTES:
         raise FolderError(path, f"longer than {MAX_TEXT_BYTES} bytes")
     try:
@@ -103,5 +147,5 @@ def _text(path: Path) -> str:
         raise FolderError(path, "not UTF-8") from error
 
 
-def _refuse(error: OSError) -> None:
-    raise FolderError(Path(error.filename or "."), f"cannot be read ({error.strerror})") from error
+def _raise(error: FolderError) -> None:
+    raise error

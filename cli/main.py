@@ -12,7 +12,7 @@ import typer
 from google.protobuf import json_format
 from rich.console import Console
 
-from catalogue import CatalogueError, read_catalogue
+from catalogue import CatalogueError, is_plain_folder, read_catalogue
 from cli.client import Client, ClientError
 from cli.filters import FilterSyntaxError, parse_filters
 from cli.indexing import index_items
@@ -49,14 +49,34 @@ def up() -> None:
 
 @app.command()
 def index(path: Annotated[Path, typer.Argument(exists=True)], target: Target = None) -> None:
-    """Index a JSONL manifest or a folder of media. It may be interrupted and repeated."""
+    """Index a JSONL manifest or a folder of media. It may be interrupted and repeated.
+
+    In a folder, a file that cannot be read or indexed is named and passed over; its item keeps the others.
+    """
     with reported(), Client(target or Stack(load_settings()).target) as client:
-        summary = index_items(client, list(read_catalogue(path)), err)
+        folder = path.resolve() if path.is_dir() else path.resolve().parent
+
+        def tell(line: str) -> None:
+            err.print(line, markup=False, highlight=False, soft_wrap=True)
+
+        def named(file: Path) -> str:
+            return str(file.relative_to(folder) if file.is_relative_to(folder) else file)
+
+        items = list(
+            read_catalogue(path, lambda error: tell(f"passed over {named(error.path)}: {error.reason}"))
+        )
+        summary = index_items(client, items, err, lenient=is_plain_folder(path))
+        for media in summary.passed_over:
+            name = named(media.path) if media.path else "a text"
+            tell(f"passed over {name} ({media.item_id}): {media.error.code}: {media.error.message}")
         for result in summary.refused:
-            where = f" media {result.error.part}" if result.error.HasField("part") else ""
-            err.print(
-                f"refused {result.id}{where}: {result.error.code}: {result.error.message}", markup=False
-            )
+            error = result.error
+            file = summary.refused_files.get(result.id)
+            if file is not None:
+                what = f"{named(file)} ({result.id})"
+            else:
+                what = f"{result.id} media {error.part}" if error.HasField("part") else result.id
+            tell(f"refused {what}: {error.code}: {error.message}")
         out.print(summary.line())
         if summary.refused:
             raise typer.Exit(1)

@@ -1,6 +1,8 @@
-"""`make evaluate` and `make bench`: systems of their own, measured through their public faces.
+"""`make evaluate`, `make retrain`, `make bench`: systems of their own, measured through their public faces.
 
-python -m cli.measure relevance [--out reports]
+python -m cli.measure relevance [--split test] [--options rerank=false,...] [--quick] [--products 720]
+    [--compare A.json B.json] [--out reports]
+python -m cli.measure standing [--out reports]
 python -m cli.measure speed [--rounds 3] [--out reports]
 """
 
@@ -12,8 +14,10 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -29,11 +33,16 @@ from cli.stack import COMMANDS, Stack, StackError
 from orchestrator.errors import ConfigurationError
 from orchestrator.settings import load_settings
 
-__all__ = ["relevance", "speed"]
+if TYPE_CHECKING:
+    from benchmarks.speed import Encoders
+
+__all__ = ["Asked", "relevance", "speed", "standing"]
 
 console = Console(stderr=True)
 NO_CACHE = {"SENSORIUM_CACHE__MAX_BYTES": "0"}
 TEXTS = 200
+PRODUCTS = 720
+"""Generated items: some five for each shape in each colour, so that compositions have answers."""
 REPOSITORY = Path("model_repository").absolute()
 
 
@@ -44,32 +53,71 @@ def indexed(
     manifest: Path,
     extra: Mapping[str, str],
     names: tuple[str, ...] = tuple(COMMANDS),
+    splits: Collection[str | None] | None = None,
 ) -> Iterator[Stack]:
-    """A running system with the catalogue in it. What was indexed in `folder` before is used again."""
+    """A running system with the catalogue in it, or its items of some `splits`. What was indexed in `folder`
+    before is used again."""
     # Two measurements in one folder would stop each other's processes.
     with processes.exclusive(folder), scratch_stack(folder, home, extra, names) as stack:
         with console.status("starting a system to measure"):
             stack.up()
         with Client(stack.target) as client:
-            console.print(index_items(client, list(read_manifest(manifest)), console).line())
+            items = [item for item in read_manifest(manifest) if splits is None or item.split in splits]
+            console.print(index_items(client, items, console).line())
         yield stack
 
 
-def relevance(out: Path) -> int:
-    """Exit code of `python -m evaluation relevance` against a system with the catalogue indexed."""
+@dataclass(frozen=True)
+class Asked:
+    """What `make evaluate` was asked for; `options` as `python -m evaluation` reads them."""
+
+    out: Path
+    split: str = "test"
+    options: str = ""
+    quick: bool = False
+    products: int = PRODUCTS
+
+
+def relevance(asked: Asked) -> int:
+    """Exit code of `python -m evaluation`: relevance and diversity on the stamps, then attributes on a
+    generated catalogue in a system of its own, all in one report."""
     home = load_settings().home.absolute()
     manifest = demo_manifest(home)
     with indexed(home / "measure" / "lite", home, manifest, {}) as stack:
-        command = processes.python("-m", "evaluation", "relevance")
-        arguments = [
-            "--grpc",
-            stack.target,
-            "--catalogue",
-            str(manifest),
-            "--out",
-            str(out / "evaluation.json"),
-        ]
-        return subprocess.run([*command, *arguments], check=False).returncode
+        for what in ("relevance", "diversity"):
+            code = _evaluate(what, stack.target, manifest, asked, ["--split", asked.split])
+            if code:
+                return code
+    if not asked.products:
+        return 0
+    manifest = _products(home, asked.products)
+    with indexed(home / "measure" / "products", home, manifest, {}) as stack:
+        return _evaluate("attributes", stack.target, manifest, asked, [])
+
+
+def _evaluate(what: str, target: str, manifest: Path, asked: Asked, more: list[str]) -> int:
+    command = processes.python("-m", "evaluation", what, "--grpc", target, "--catalogue", str(manifest))
+    command += ["--out", str(asked.out / "evaluation.json"), "--options", asked.options, *more]
+    return subprocess.run([*command, *(["--quick"] if asked.quick else [])], check=False).returncode
+
+
+def standing(out: Path) -> int:
+    """Exit code of `python -m evaluation standing`: the validation queries that clicks may not harm."""
+    home = load_settings().home.absolute()
+    manifest = demo_manifest(home)
+    with indexed(home / "measure" / "lite", home, manifest, {}) as stack:
+        command = processes.python("-m", "evaluation", "standing", "--grpc", stack.target)
+        command += ["--catalogue", str(manifest), "--out", str(out / "standing.json")]
+        return subprocess.run(command, check=False).returncode
+
+
+def _products(home: Path, count: int) -> Path:
+    """The manifest of a generated catalogue of `count` items; the demo's own may be shorter."""
+    folder = home / "catalogues" / "products"
+    arguments = ("generate", "--items", str(count), "--seed", "0", "--out", str(folder))
+    if subprocess.run(processes.python("-m", "catalogue", *arguments), check=False).returncode:
+        raise FileNotFoundError(f"{folder}: the generated catalogue could not be made")
+    return folder / "manifest.jsonl"
 
 
 def speed(rounds: int, out: Path) -> int:
@@ -117,6 +165,7 @@ def speed(rounds: int, out: Path) -> int:
                 for name in stack.names
                 if (record := processes.read_record(name, stack.settings.home / "run"))
             },
+            reranker=served_reranker(lite.settings.triton.url),
         )
         bench.run(rounds, out, console)
     console.print((out / "bench.md").read_text(), markup=False, highlight=False)
@@ -131,6 +180,17 @@ def served_models() -> dict[str, dict[str, Path]]:
         path = REPOSITORY / name / model["version"] / "model.onnx"
         found.setdefault(model["precision"], {})[name.removeprefix("encode_")] = path
     return found
+
+
+def served_reranker(triton_url: str) -> Encoders | None:
+    """The re-ranker as it is served, None where none was trained."""
+    from benchmarks.speed import Encoders
+
+    model = json.loads((REPOSITORY / "embedding.json").read_text()).get("rerank")
+    if model is None:
+        return None
+    path = REPOSITORY / "rerank" / model["version"] / "model.onnx"
+    return Encoders(model["precision"], triton_url, {"rerank": path})
 
 
 def fp32_text() -> Path:
@@ -155,13 +215,25 @@ def fp32_repository(folder: Path) -> Path:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m cli.measure", description="Measure relevance or speed.")
-    parser.add_argument("what", choices=("relevance", "speed"))
+    parser.add_argument("what", choices=("relevance", "standing", "speed"))
     parser.add_argument("--out", type=Path, default=Path("reports"))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--split", choices=("train", "validation", "test"), default="test")
+    parser.add_argument("--options", default="", metavar="NAME=BOOL,...")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--products", type=int, default=PRODUCTS, help="generated items, 0 for none")
+    parser.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="two reports; asks nothing")
     arguments = parser.parse_args()
+    if arguments.compare:
+        command = processes.python("-m", "evaluation", "compare", *map(str, arguments.compare))
+        return subprocess.run(command, check=False).returncode
     try:
         if arguments.what == "relevance":
-            return relevance(arguments.out)
+            return relevance(
+                Asked(arguments.out, arguments.split, arguments.options, arguments.quick, arguments.products)
+            )
+        if arguments.what == "standing":
+            return standing(arguments.out)
         return speed(arguments.rounds, arguments.out)
     except KeyboardInterrupt:
         return 130

@@ -15,14 +15,17 @@ from indexing import Indexer, IndexingSettings, Maintenance
 from media import Limits
 from orchestrator import logs
 from orchestrator.calibrate import load_embedding_set
+from orchestrator.clients.feedback import FeedbackStore
 from orchestrator.clients.items import ItemStore
 from orchestrator.clients.milvus import VectorStore
 from orchestrator.clients.triton import TritonClient
 from orchestrator.errors import ConfigurationError, DependencyError
+from orchestrator.personalise import Personaliser
 from orchestrator.pipeline import Pipeline
 from orchestrator.server import serve
 from orchestrator.service import Service
 from orchestrator.settings import Settings, load_settings
+from orchestrator.strengths import load_strengths
 
 __all__ = ["run"]
 
@@ -39,6 +42,7 @@ async def run(settings: Settings, limits: Limits, indexing: IndexingSettings) ->
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     embedding_set = load_embedding_set(settings.model_repository)
+    strengths = load_strengths(settings.home, settings.model_repository)
     async with AsyncExitStack() as held:
         encoder = await held.enter_async_context(TritonClient(settings.triton))
         store = VectorStore(settings.milvus, settings.home)
@@ -62,9 +66,15 @@ async def run(settings: Settings, limits: Limits, indexing: IndexingSettings) ->
         )
         maintenance.start()
         held.push_async_callback(maintenance.close)
-        pipeline = Pipeline(settings, limits, embedding_set, encoder, store, items)
+        feedback = await held.enter_async_context(FeedbackStore(settings.home / "data", settings.feedback))
+        personaliser = None
+        if strengths is not None:
+            personaliser = Personaliser(
+                feedback, items, store, embedding_set.version, strengths, settings.personalise
+            )
+        pipeline = Pipeline(settings, limits, embedding_set, encoder, store, items, feedback, personaliser)
         held.push_async_callback(pipeline.close)
-        service = Service(pipeline, indexer, encoder, store, items)
+        service = Service(pipeline, indexer, encoder, store, items, feedback, personaliser)
         await serve(settings.api, service, items, limits, stop)
 
 

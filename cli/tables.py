@@ -76,9 +76,9 @@ def status_table(status: pb.Status) -> RenderableType:
     for modality, rows in sorted(status.rows.items()):
         table.add_row(f"  {modality} rows", f"{rows:,}")
     for dependency, state in sorted(status.dependencies.items()):
-        table.add_row(dependency, state)
+        table.add_row("item store" if dependency == "items" else dependency, state)
     for model, version in sorted(status.models.items()):
-        table.add_row(f"  {model}", version)
+        table.add_row(f"  {model}", f"version {version}")
     return table
 
 

@@ -8,8 +8,9 @@ EvaluationError
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 import grpc
@@ -17,11 +18,12 @@ import grpc
 from sensorium.v1 import sensorium_pb2 as pb
 from sensorium.v1 import sensorium_pb2_grpc as rpc
 
-__all__ = ["Answer", "CatalogueMismatchError", "EvaluationError", "SearchFailedError", "Sensorium"]
+__all__ = ["LIMIT", "Answer", "CatalogueMismatchError", "EvaluationError", "SearchFailedError", "Sensorium"]
 
 DEADLINE_S = 60.0
 MAX_MESSAGE_BYTES = 64 << 20
 LIMIT = 100
+"""Hits that are asked for: what the API gives at most."""
 
 
 class EvaluationError(Exception):
@@ -38,25 +40,29 @@ class SearchFailedError(EvaluationError):
 
 @dataclass(frozen=True)
 class Answer:
-    """Item ids, best first; milliseconds per stage and in all, as the system tells them; what it had to do
-    without; and the client's own wall time."""
+    """Item ids, best first; the raw cosine of each with the query's first part, by the item's modality;
+    milliseconds per stage and in all, as the system tells them; what it had to do without; the client's own
+    wall time; whether every part's embedding came from the cache."""
 
     ids: tuple[str, ...]
+    cosines: dict[str, dict[str, float]]
     stages_ms: dict[str, float]
     total_ms: float
     wall_ms: float
     degraded: tuple[str, ...]
     transcript: str
+    cached: bool
 
 
 class Sensorium:
-    """One channel to a running system; use it in a `with`."""
+    """One channel to a running system, which is asked with the same options each time; use it in a `with`."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, options: Mapping[str, bool] | None = None) -> None:
         self._channel = grpc.insecure_channel(
             target, options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
         )
         self._stub = rpc.SensoriumStub(self._channel)  # type: ignore[no-untyped-call]
+        self._options = pb.SearchOptions(**(options or {}))
 
     def __enter__(self) -> Sensorium:
         return self
@@ -90,27 +96,57 @@ class Sensorium:
                     raise CatalogueMismatchError(f"{item} is not indexed") from error
                 raise _failed(f"get {item}", error) from error
 
-    def search(self, name: str, content: str | bytes, target: pb.Modality) -> Answer:
-        """The 100 best items by relevance alone (no diversification), looked for in one modality.
+    def search(
+        self,
+        name: str,
+        parts: Sequence[str | Path],
+        targets: Sequence[pb.Modality] = (),
+        weights: Sequence[float] | None = None,
+        mmr_lambda: float = 1.0,
+    ) -> Answer:
+        """The 100 best items, by relevance alone unless `mmr_lambda` says otherwise; in all modalities unless
+        `targets` names some.
 
         Raises:
             SearchFailedError: naming the query by `name`, never by its content.
         """
-        part = pb.QueryPart(text=content) if isinstance(content, str) else pb.QueryPart(data=content)
-        request = pb.SearchRequest(parts=[part], target_modalities=[target], limit=LIMIT, mmr_lambda=1.0)
+        request = pb.SearchRequest(
+            parts=[
+                pb.QueryPart(text=part, weight=weight)
+                if isinstance(part, str)
+                else pb.QueryPart(data=part.read_bytes(), weight=weight)
+                for part, weight in zip(parts, weights or [1.0] * len(parts), strict=True)
+            ],
+            target_modalities=targets,
+            limit=LIMIT,
+            mmr_lambda=mmr_lambda,
+            options=self._options,
+        )
         started = time.perf_counter()
         try:
             response = self._stub.Search(request, timeout=DEADLINE_S)
         except grpc.RpcError as error:
             raise _failed(name, error) from error
+        wall_ms = (time.perf_counter() - started) * 1000
         return Answer(
             ids=tuple(hit.item.id for hit in response.hits),
+            cosines={hit.item.id: _cosines(hit) for hit in response.hits},
             stages_ms={stage.stage: stage.ms for stage in response.stages},
             total_ms=response.total_ms,
-            wall_ms=(time.perf_counter() - started) * 1000,
+            wall_ms=wall_ms,
             degraded=tuple(response.degraded),
             transcript=response.parts[0].transcript if response.parts else "",
+            cached=all(part.cached for part in response.parts),
         )
+
+
+def _cosines(hit: pb.Hit) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for signal in hit.signals:
+        if signal.part == 0 and signal.space == "unified":
+            name = pb.Modality.Name(signal.item_modality).lower()
+            found[name] = max(found.get(name, -1.0), signal.similarity)
+    return found
 
 
 def _failed(name: str, error: grpc.RpcError) -> SearchFailedError:

@@ -8,7 +8,7 @@ import ir_measures
 import numpy as np
 from ir_measures import RR, P, R, nDCG
 
-__all__ = ["MEASURES", "interval", "interval_of_ratio", "per_query", "summary"]
+__all__ = ["MEASURES", "graded_ndcg", "interval", "interval_of_ratio", "per_query", "summary"]
 
 MEASURES = {"ndcg@5": nDCG @ 5, "ndcg@10": nDCG @ 10, "mrr": RR, "p@1": P @ 1, "recall@100": R @ 100}
 RESAMPLES = 2_000
@@ -40,6 +40,21 @@ def per_query(
     for value in ir_measures.iter_calc(list(MEASURES.values()), judged, run):
         values[names[str(value.measure)]][value.query_id] = float(value.value)
     return values
+
+
+def graded_ndcg(
+    gains: Mapping[str, Mapping[str, int]], ranked: Mapping[str, Sequence[str]]
+) -> dict[str, float]:
+    """Query -> NDCG@10 with linear gains (Jarvelin and Kekalainen 2002).
+
+    Args:
+        gains: query -> item -> gain, an integer; an item that is missing has none.
+        ranked: query -> ids found, best first.
+    """
+    run = {query: {item: float(-rank) for rank, item in enumerate(found)} for query, found in ranked.items()}
+    judged = {query: dict(items) for query, items in gains.items()}
+    found = ir_measures.iter_calc([nDCG @ 10], judged, run)
+    return dict.fromkeys(gains, 0.0) | {value.query_id: float(value.value) for value in found}
 
 
 def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:

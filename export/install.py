@@ -16,10 +16,12 @@ from typing import Any
 
 from export.errors import InstallError
 from export.fetch import file_sha256, source_files
+from export.fusion import fusion_weights
 from export.graphs import GRAPHS
 from export.pipeline import Exporter
 from export.profile import Profile
 from export.records import Record, read_record, write_atomically
+from export.reranker_steps import RERANK, default_for
 from export.settings import Settings
 
 __all__ = ["install_files", "install_model", "write_embedding"]
@@ -122,6 +124,8 @@ def write_embedding(
 ) -> str:
     """Write ``embedding.json``, last, and return the embedding version it names.
 
+    Fusion weights are no part of the version: they change no row.
+
     Raises:
         InstallError: a graph is missing, or the calibration table is absent or malformed.
     """
@@ -136,19 +140,26 @@ def write_embedding(
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InstallError(f"{table}: no usable calibration ({error}); run `make train`") from error
-    served = {
+    named = {
         name: {key: models[name][key] for key in ("version", "precision", "sha256")}
         for name in sorted(models)
     }
+    # Rows do not depend on the re-ranker: another one leaves the embedding version as it is.
+    served = {name: entry for name, entry in named.items() if name != RERANK}
     artifacts = [{name: entry["sha256"] for name, entry in served.items()}, files, calibration]
     digest = hashlib.sha256(json.dumps(artifacts, sort_keys=True).encode()).hexdigest()
     embedding_version = f"{profile.name}-1-{digest[:8]}"
-    content = {
+    content: dict[str, Any] = {
         "profile": profile.name,
         "embedding_version": embedding_version,
         "models": served,
         "calibration": calibration,
     }
+    fusion = fusion_weights(table.parent, calibration)
+    if fusion is not None:
+        content["fusion"] = fusion
+    if RERANK in named:
+        content["rerank"] = {**named[RERANK], "default_for": default_for(settings, profile.name)}
     write_atomically(settings.model_repository / "embedding.json", json.dumps(content, indent=1) + "\n")
     return embedding_version
 

@@ -28,6 +28,7 @@ from export.parity import check_parity
 from export.profile import Profile
 from export.quantize import quantize
 from export.records import Record, fingerprint, read_record, run_step
+from export.reranker_steps import RERANK, RerankerSteps
 from export.samples import Sample, Samples
 from export.sessions import open_session, run_all, stack
 from export.settings import Settings
@@ -77,6 +78,8 @@ class Exporter:
         Raises:
             ExportError: see the tree in :mod:`export.errors`.
         """
+        if model == RERANK:
+            return self._reranker.run(step)
         return {
             "fetch": self.fetch,
             "load": self.load,
@@ -234,6 +237,18 @@ class Exporter:
         }
         verdict = judge(figures, gate)
         return {**figures, "precision": verdict.precision, "reasons": list(verdict.reasons)}
+
+    @cached_property
+    def _reranker(self) -> RerankerSteps:
+        return RerankerSteps(
+            self.profile, self.settings, self.folder(RERANK), self.samples.sha256, self._embed_validation
+        )
+
+    def _embed_validation(self, model: str, count: int) -> tuple[NDArray[np.float32], list[str]]:
+        """What an exported FP32 graph gives for validation inputs, and what they mean."""
+        samples = self._take(model, "validation", count)
+        session = open_session(self.folder(model) / "fp32.onnx", self.profile.gate.threads)
+        return run_all(session, samples, BATCH)["embedding"], [sample.meaning for sample in samples]
 
     def _held_out(self, model: str) -> list[Sample]:
         """Validation inputs, then those of the train split that calibrated nothing."""

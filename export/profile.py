@@ -77,6 +77,8 @@ class Profile(_Frozen):
     tuned: dict[str, str] = Field(default_factory=dict)
     """Source -> file of fine-tuned weights in the profile's checkpoints, laid over the published ones."""
     models: dict[str, Model] = Field(min_length=1)
+    rerank: Int8
+    """How the re-ranker is quantised."""
     parity_max_abs: float = Field(gt=0)
     gate: Gate
 

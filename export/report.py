@@ -9,6 +9,7 @@ from typing import Any
 
 from export.errors import InstallError
 from export.profile import Profile
+from export.reranker_steps import RERANK
 
 __all__ = ["render"]
 
@@ -20,12 +21,15 @@ def render(profile: Profile, repository: Path) -> str:
         InstallError: ``embedding.json`` or a manifest it names is not there.
     """
     try:
-        served = json.loads((repository / "embedding.json").read_text(encoding="utf-8"))["models"]
+        content = json.loads((repository / "embedding.json").read_text(encoding="utf-8"))
+        served = {name: content["models"][name] for name in profile.models}
+        if RERANK in content:
+            served[RERANK] = content[RERANK]
         manifests = {
             name: json.loads(
                 (repository / name / served[name]["version"] / "manifest.json").read_text("utf-8")
             )
-            for name in profile.models
+            for name in served
         }
     except (OSError, ValueError, KeyError) as error:
         raise InstallError(f"nothing to report: {error}; run `make models`") from error

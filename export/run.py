@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from export.errors import ExportError
 from export.install import install_files, install_model, write_embedding
 from export.pipeline import STEPS, Exporter
 from export.profile import Profile
+from export.reranker_steps import RERANK, is_trained
 from export.samples import find_manifest
 from export.settings import Settings
 
@@ -27,17 +29,20 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
     Raises:
         ExportError: the first step that fails ends the run; what was done before it is kept.
     """
-    unknown = sorted(set(models or ()) - set(profile.models))
-    if unknown:
-        raise ExportError(f"no graph named {', '.join(unknown)}; there is {', '.join(profile.models)}")
-    chosen = [name for name in profile.models if models is None or name in models]
     settings = Settings()
+    known = [*profile.models, *([RERANK] if is_trained(settings, profile.name) else [])]
+    unknown = sorted(set(models or ()) - set(known))
+    if unknown:
+        raise ExportError(f"no graph named {', '.join(unknown)}; there is {', '.join(known)}")
+    chosen = [name for name in known if models is None or name in models]
     measuring = {"parity", "int8", "gate"} & set(steps)
     exporter = Exporter(
         profile, settings, manifest or (find_manifest(settings.home) if measuring else Path("none"))
     )
     cells: dict[tuple[str, str], str] = {}
     notes: list[str] = []
+    if RERANK not in known:
+        notes.append("no re-ranker was trained on these heads: `make rerank`")
     started = time.perf_counter()
     with Live(console=Console(stderr=True), auto_refresh=False) as live:
 
@@ -69,13 +74,22 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
                 show(model, step, ("[dim]unchanged" if skipped else f"[green]{spent}") + f"[/]{label}")
             if step == "install":
                 files = install_files(profile, settings)
-                if set(chosen) == set(profile.models):
+                if set(chosen) == set(known):
                     notes.append(f"embedding version {write_embedding(profile, settings, installed, files)}")
+                    notes.append(_fusion(settings))
                 else:
                     notes.append("embedding.json unchanged: it names a whole set, and --model chose a part")
                 live.update(
                     _table(profile, chosen, steps, cells, notes, time.perf_counter() - started), refresh=True
                 )
+
+
+def _fusion(settings: Settings) -> str:
+    released = json.loads((settings.model_repository / "embedding.json").read_text(encoding="utf-8"))
+    learned = released.get("fusion")
+    if learned is None:
+        return "no fusion weights for this calibration (`make fusion` learns them)"
+    return f"fusion learned for {', '.join(learned)} queries"
 
 
 def _table(

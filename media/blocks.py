@@ -10,7 +10,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-__all__ = ["Block", "gif_blocks", "iso_boxes", "jpeg_segments", "png_chunks", "riff_chunks"]
+__all__ = [
+    "Block",
+    "gif_blocks",
+    "id3_end",
+    "iso_boxes",
+    "jpeg_segments",
+    "ogg_pages",
+    "png_chunks",
+    "riff_chunks",
+]
 
 Block = tuple[bytes, int, int]
 _MAX_BLOCKS = 100_000
@@ -101,6 +110,28 @@ def gif_blocks(data: bytes) -> Iterator[Block]:
             yield name, start, at
     except IndexError:
         return
+
+
+def ogg_pages(data: bytes) -> Iterator[Block]:
+    """Pages of an Ogg stream (RFC 3533, section 6), header included, up to where none begins."""
+    at = 0
+    for _ in range(_MAX_BLOCKS):
+        if data[at : at + 4] != b"OggS" or at + 27 > len(data):
+            return
+        count = data[at + 26]
+        end = at + 27 + count + sum(data[at + 27 : at + 27 + count])
+        yield b"OggS", at, end
+        at = end
+
+
+def id3_end(data: bytes) -> int:
+    """Where an ID3v2 tag at the start ends; 0 without one."""
+    if not data.startswith(b"ID3") or len(data) <= 10:
+        return 0
+    size = 0
+    for byte in data[6:10]:
+        size = size << 7 | byte & 0x7F
+    return 10 + size
 
 
 def _colour_table(flags: int) -> int:

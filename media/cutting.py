@@ -10,29 +10,30 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from media.limits import Limits
+from media.limits import Clock, Limits
 from media.probing import probe
+from media.spans import spans
 from media.types import SAMPLE_RATE_HZ, Kind, Modality, Segment
 
-__all__ = ["FLAC", "MP4", "encode_flac", "segments", "spans"]
+__all__ = ["encode_flac", "segments"]
 
-FLAC = Kind(Modality.AUDIO, "flac", "audio/flac")
-MP4 = Kind(Modality.VIDEO, "mp4", "video/mp4")
+_FLAC = Kind(Modality.AUDIO, "flac", "audio/flac")
 
 
-def segments(data: bytes, kind: Kind, limits: Limits) -> Iterator[Segment]:
-    """Pieces in order. Together they cover the whole; neighbours overlap.
+def segments(data: bytes, kind: Kind, limits: Limits, first_s: float = math.inf) -> Iterator[Segment]:
+    """Pieces in order. Together they cover the whole, or its first `first_s` seconds; neighbours overlap.
 
     A sound within segment_audio_s, a video within segment_video_s (and both within segment_bytes) gives
     itself, unchanged; so does every text and picture, with no duration. Pieces of sounds are FLAC, 16 kHz,
     mono; pieces of videos are MP4 (H.264, Opus) of at most segment_video_height_px and segment_video_fps.
-    Raises what `probe`, `decode_audio` and `decode_video` raise.
+    Of what lies beyond `first_s` nothing is decoded. A piece is cut within segment_deadline_s of the first
+    one. Raises what `probe`, `decode_audio` and `decode_video` raise.
     """
     if kind.modality in {Modality.TEXT, Modality.IMAGE}:
         yield Segment(0, 0.0, 0.0, data, kind)
         return
     if kind.modality is Modality.AUDIO:
-        yield from _sound(data, kind, limits)
+        yield from _sound(data, kind, limits, first_s)
         return
     duration_s = probe(data, kind, limits).duration_s
     if len(data) <= limits.segment_bytes and duration_s <= limits.segment_video_s:
@@ -40,16 +41,7 @@ def segments(data: bytes, kind: Kind, limits: Limits) -> Iterator[Segment]:
         return
     from media.transcoding import cut_video
 
-    yield from cut_video(data, kind, limits)
-
-
-def spans(duration_s: float, length_s: float, overlap_s: float) -> list[tuple[float, float]]:
-    """(start, end) of pieces of `length_s`, equal overlaps of at least `overlap_s`, covering the whole."""
-    if duration_s <= length_s:
-        return [(0.0, duration_s)]
-    count = math.ceil((duration_s - overlap_s) / (length_s - overlap_s) - 1e-9)
-    step_s = (duration_s - length_s) / (count - 1)
-    return [(i * step_s, i * step_s + length_s) for i in range(count)]
+    yield from cut_video(data, kind, limits, first_s)
 
 
 def encode_flac(samples: npt.NDArray[np.float32]) -> bytes:
@@ -67,15 +59,16 @@ def encode_flac(samples: npt.NDArray[np.float32]) -> bytes:
     return file.getvalue()
 
 
-def _sound(data: bytes, kind: Kind, limits: Limits) -> Iterator[Segment]:
+def _sound(data: bytes, kind: Kind, limits: Limits, first_s: float) -> Iterator[Segment]:
     from media.audio import decode_audio
 
     probe(data, kind, limits)
-    audio = decode_audio(data, limits, kind)
+    clock = Clock(limits.segment_deadline_s, limit="segment_deadline_s", kind=kind.format)
+    audio = decode_audio(data, limits, kind, first_s=first_s, clock=clock)
     if len(data) <= limits.segment_bytes and audio.duration_s <= limits.segment_audio_s:
         yield Segment(0, 0.0, audio.duration_s, data, kind)
         return
     cuts = spans(audio.duration_s, limits.segment_audio_s, limits.segment_audio_overlap_s)
     for index, (start_s, end_s) in enumerate(cuts):
         piece = audio.samples[round(start_s * SAMPLE_RATE_HZ) : round(end_s * SAMPLE_RATE_HZ)]
-        yield Segment(index, start_s, end_s, encode_flac(piece), FLAC)
+        yield Segment(index, start_s, end_s, encode_flac(piece), _FLAC)

@@ -6,17 +6,40 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 
-from media.blocks import Block, gif_blocks, iso_boxes, jpeg_segments, png_chunks, riff_chunks
-from media.errors import BombError, CorruptError, EncryptedError, MediaError, TruncatedError
+from media.blocks import (
+    Block,
+    gif_blocks,
+    id3_end,
+    iso_boxes,
+    jpeg_segments,
+    ogg_pages,
+    png_chunks,
+    riff_chunks,
+)
+from media.checksums import has_damage
+from media.errors import (
+    BombError,
+    CorruptError,
+    EncryptedError,
+    MediaError,
+    TruncatedError,
+    UnsupportedError,
+)
 
-__all__ = ["check_blocks", "check_structure", "diagnose", "is_truncated"]
+__all__ = ["check_blocks", "check_picture", "check_structure", "diagnose", "is_truncated"]
 
 _MAX_BLOCKS = 80_000  # an animation has two or three for each of at most 36,000 pictures
 _MAX_INDEX_BYTES = 8 * 1024 * 1024
+_MAX_SCANS = 100  # encoders write about ten
+_MAX_SCANNED_PIXELS = 1_000_000_000
+_MAX_RUN_BYTES = 2 * 1024 * 1024
+# Encoders do not agree on what the length in an MP3's first frame counts.
+_MP3_SLACK_BYTES = 4096
 _WALKS: dict[str, Callable[[bytes], Iterator[Block]]] = {
     "jpeg": jpeg_segments,
     "png": png_chunks,
     "gif": gif_blocks,
+    "ogg": ogg_pages,
     **dict.fromkeys(("wav", "webp", "avi"), riff_chunks),
     **dict.fromkeys(("mp4", "mov", "m4a"), iso_boxes),
 }
@@ -56,6 +79,8 @@ def is_truncated(data: bytes, name: str) -> bool:
         return _matroska_cut(data)
     if name == "ogg":
         return _ogg_cut(data)
+    if name == "mp3":
+        return _mp3_cut(data)
     if name == "jpeg":
         return data.rfind(b"\xff\xd9") < 0
     if name == "png":
@@ -80,6 +105,8 @@ def check_structure(data: bytes, name: str) -> None:
     if is_truncated(data, name):
         raise TruncatedError(kind=name)
     check_blocks(data, name)
+    if has_damage(data, name):
+        raise CorruptError(kind=name)
     if name in _ISO:
         for box, start, end in iso_boxes(data):
             # A protected track has its sample entry renamed and protection information put into it.
@@ -91,6 +118,25 @@ def check_structure(data: bytes, name: str) -> None:
                 raise EncryptedError(kind=name)
 
 
+def check_picture(data: bytes, name: str, pixels: int) -> None:
+    """Looks at a picture of `pixels` before Pillow does, which stops for no deadline.
+
+    Raises CorruptError for a wrong checksum, BombError for a JPEG of far more passes over all its pixels than
+    an honest one has, UnsupportedError for a large run-length coded BMP.
+    """
+    if has_damage(data, name):
+        raise diagnose(data, name)(kind=name)
+    if name == "jpeg":
+        # Inside scans 0xFF is always followed by zero: from the first one on this finds markers alone.
+        begins = next((start for block, start, _ in jpeg_segments(data) if block == b"\xda"), len(data))
+        scans = 1 + data.count(b"\xff\xda", begins)
+        if scans > _MAX_SCANS or scans * pixels > _MAX_SCANNED_PIXELS:
+            raise BombError(kind=name)
+    # Pillow unpacks these in Python, pair by pair.
+    if name == "bmp" and len(data) > _MAX_RUN_BYTES and int.from_bytes(data[30:34], "little") in {1, 2}:
+        raise UnsupportedError("run-length coding is not supported in a bitmap this large", kind=name)
+
+
 def check_blocks(data: bytes, name: str) -> None:
     """CorruptError for far more blocks, or a larger index, than an honest file has: readers walk them all."""
     walk = _WALKS.get(name)
@@ -99,6 +145,20 @@ def check_blocks(data: bytes, name: str) -> None:
     for number, (block, start, end) in enumerate(walk(data)):
         if number >= _MAX_BLOCKS or (block == b"moov" and end - start > _MAX_INDEX_BYTES):
             raise CorruptError("it consists of far too many pieces", kind=name)
+
+
+def _mp3_cut(data: bytes) -> bool:
+    """The first frame of many files is empty but for a "Xing" or "Info" tag with the length of all frames."""
+    at = id3_end(data)
+    if at + 4 > len(data):
+        return True
+    is_mpeg1, is_mono = data[at + 1] & 8, data[at + 3] >> 6 == 3
+    tag = at + 4 + ((17 if is_mono else 32) if is_mpeg1 else (9 if is_mono else 17))
+    flags = int.from_bytes(data[tag + 4 : tag + 8])
+    if data[tag : tag + 4] not in {b"Xing", b"Info"} or not flags & 2:
+        return False
+    place = tag + (12 if flags & 1 else 8)  # a count of frames may come first
+    return at + int.from_bytes(data[place : place + 4]) > len(data) + _MP3_SLACK_BYTES
 
 
 def _ogg_cut(data: bytes) -> bool:

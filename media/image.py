@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, ImageOps
 
-from media.damage import check_blocks, diagnose
+from media.damage import check_blocks, check_picture, diagnose
 from media.errors import BombError, MediaError, TooManyPixelsError, UnsupportedError
 from media.limits import Limits, check_size
 from media.types import Kind
@@ -69,6 +69,7 @@ def open_image(data: bytes, kind: Kind, limits: Limits) -> Image.Image:
     image = Image.open(io.BytesIO(data), formats=(_PILLOW_FORMATS[kind.format],))
     if image.width * image.height > limits.max_pixels:
         raise TooManyPixelsError(kind=kind.format, limit=f"max_pixels={limits.max_pixels}")
+    check_picture(data, kind.format, image.width * image.height)
     return image
 
 

@@ -26,6 +26,7 @@ class Limits:
     max_text_tokens: int = 2048
     max_svg_bytes: int = 4 * 1024 * 1024
     max_svg_elements: int = 100_000
+    max_svg_attributes: int = 200_000
     max_pixels: int = 50_000_000  # of one picture: a 48-megapixel photograph passes
     max_frame_pixels: int = 4096 * 2304  # of one frame of a video or animation
     max_animation_pixels: int = 500_000_000  # of all frames together: Pillow decodes every one
@@ -46,9 +47,11 @@ class Limits:
     segment_video_fps: float = 15.0
 
     svg_render_px: int = 512  # longest side of a rasterised SVG
-    svg_deadline_s: float = 0.6
+    svg_deadline_s: float = 0.6  # of processor time, for reading and rendering
     svg_memory_bytes: int = 512 * 1024 * 1024
-    decode_deadline_s: float = 20.0
+    decode_deadline_s: float = 10.0
+    # Faster than any decoder here: a video that needs longer than its deadline even so is refused at once.
+    decode_pixels_per_s: int = 1_000_000_000
     segment_deadline_s: float = 300.0
 
     def __post_init__(self) -> None:
@@ -81,12 +84,18 @@ class Limits:
 class Clock:
     """Counts down from a number of seconds; `check` raises DeadlineError once they have passed."""
 
-    __slots__ = ("_end", "_limit", "kind")
+    __slots__ = ("_end", "_limit", "kind", "seconds")
 
     def __init__(self, seconds: float, *, limit: str, kind: str) -> None:
         self._end = time.monotonic() + seconds
+        self.seconds = seconds
         self._limit = f"{limit}={seconds:g}"
         self.kind = kind
+
+    def check_work(self, pixels: int, pixels_per_s: float) -> None:
+        """DeadlineError when decoding `pixels` is known to take longer than the whole time given."""
+        if pixels > self.seconds * pixels_per_s:
+            raise DeadlineError("decoding would take too long", kind=self.kind, limit=self._limit)
 
     def check(self) -> None:
         if time.monotonic() > self._end:

@@ -12,6 +12,7 @@ import threading
 from functools import cache
 from typing import TYPE_CHECKING
 
+from media.blocks import id3_end
 from media.errors import EncryptedError, MediaError, UnsupportedError
 from media.limits import Limits, check_size
 from media.types import Kind, Modality
@@ -83,7 +84,7 @@ def sniff(data: bytes, limits: Limits) -> Kind:
     if name == "text":
         return TEXT
     if name in _MAYBE_ANIMATED:
-        from media.animation import is_animated
+        from media.frame_times import is_animated
 
         return _VIDEOS[name] if is_animated(data, name) else _IMAGES[name]
     if name in _MAYBE_SOUND:
@@ -158,12 +159,7 @@ _MP3_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025,
 
 def _is_mp3(data: bytes) -> bool:
     """Two headers of layer III frames, one frame apart, at the start or after an ID3v2 tag."""
-    at = 0
-    if data.startswith(b"ID3") and len(data) > 10:
-        size = 0
-        for byte in data[6:10]:
-            size = size << 7 | byte & 0x7F
-        at = 10 + size
+    at = id3_end(data)
     length = _mp3_frame_bytes(data[at : at + 4])
     return length > 0 and _mp3_frame_bytes(data[at + length : at + length + 4]) > 0
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 import zlib
 from xml.parsers import expat
 
@@ -30,6 +31,7 @@ from media.svg_process import RENDERER
 __all__ = ["check_svg", "is_gzipped_svg", "is_svg", "render_svg"]
 
 _PROLOGUE_BYTES = 64 * 1024
+_LEAST_RENDER_S = 0.05
 _GZIP = 31  # zlib's window bits for a gzip header
 _SPACE = b" \t\r\n"
 _ENCODINGS = {"utf-8", "us-ascii", "iso-8859-1", "windows-1252", "utf-16"}
@@ -62,9 +64,12 @@ def render_svg(data: bytes, limits: Limits) -> Image.Image:
     """RGBA image whose longest side is svg_render_px.
 
     Raises TooLargeError (max_svg_bytes), BombError, UnsupportedError (entities), ExternalReferenceError,
-    CorruptError, DeadlineError (svg_deadline_s of processor time).
+    CorruptError, DeadlineError (svg_deadline_s of processor time, reading and rendering together).
     """
-    png = RENDERER.render(check_svg(data, limits), limits)
+    started_s = time.thread_time()
+    markup = check_svg(data, limits)
+    left_s = max(_LEAST_RENDER_S, limits.svg_deadline_s - (time.thread_time() - started_s))
+    png = RENDERER.render(markup, limits, left_s)
     return Image.open(io.BytesIO(png), formats=("PNG",))
 
 
@@ -74,6 +79,9 @@ def check_svg(data: bytes, limits: Limits) -> bytes:
         data = _gunzip(data, limits)
     if len(data) > limits.max_svg_bytes:
         raise TooLargeError(kind="svg", limit=f"max_svg_bytes={limits.max_svg_bytes}")
+    # Each attribute has one. An element is read whole before the parser speaks of it.
+    if data.count(b"=") > limits.max_svg_attributes:
+        raise BombError(kind="svg", limit=f"max_svg_attributes={limits.max_svg_attributes}")
     encoding = _read(data, limits)
     try:
         return data.decode(encoding).removeprefix("\ufeff").encode()

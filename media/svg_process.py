@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import select
 import shutil
@@ -16,7 +17,7 @@ from pathlib import Path
 from media import svg_worker
 from media.errors import BombError, CorruptError, DeadlineError
 from media.limits import Limits
-from media.svg_worker import REQUEST
+from media.svg_worker import ANSWER, REQUEST
 
 __all__ = ["RENDERER", "Renderer"]
 
@@ -29,14 +30,16 @@ class Renderer:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._bounds: tuple[int, int] = (0, 0)
+        self._memory_bytes = 0
+        self._is_ready = False
         self._owner = 0
 
-    def render(self, markup: bytes, limits: Limits) -> bytes:
-        """`markup` (UTF-8) as a PNG that fits into svg_render_px squared.
+    def render(self, markup: bytes, limits: Limits, cpu_s: float) -> bytes:
+        """`markup` (UTF-8) as a PNG that fits into svg_render_px squared, in `cpu_s` of processor time.
 
         Raises CorruptError, DeadlineError and BombError (svg_memory_bytes).
         """
+        request = REQUEST.pack(limits.svg_render_px, math.ceil(cpu_s * 1000), len(markup))
         until = time.monotonic() + limits.decode_deadline_s
         too_slow = DeadlineError(kind="svg", limit=f"svg_deadline_s={limits.svg_deadline_s:g}")
         if not self._lock.acquire(timeout=limits.decode_deadline_s):
@@ -44,15 +47,16 @@ class Renderer:
         try:
             process = self._ready(limits)
             try:
-                _write(process, REQUEST.pack(limits.svg_render_px, len(markup)) + markup, until)
-                done, length = REQUEST.unpack(_read(process, REQUEST.size, until))
+                _write(process, request + markup, until)
+                done, length = ANSWER.unpack(_read(process, ANSWER.size, until))
                 png = _read(process, length, until)
             except TimeoutError as error:
                 self._stop()
                 raise too_slow from error
             except (BrokenPipeError, EOFError) as error:
                 code = process.wait()
-                self._stop()
+                # The next picture finds another process started, and does not pay for this one's end.
+                self._start(limits)
                 if code == -signal.SIGPROF:
                     raise too_slow from error
                 raise BombError(kind="svg", limit=f"svg_memory_bytes={limits.svg_memory_bytes}") from error
@@ -68,28 +72,39 @@ class Renderer:
             self._stop()
 
     def _ready(self, limits: Limits) -> subprocess.Popen[bytes]:
-        bounds = (int(limits.svg_deadline_s * 1000), limits.svg_memory_bytes)
         process = self._process
-        if process and self._owner == os.getpid() and self._bounds == bounds and process.poll() is None:
-            return process
+        if (
+            process is None
+            or self._owner != os.getpid()
+            or self._memory_bytes != limits.svg_memory_bytes
+            or process.poll() is not None
+        ):
+            process = self._start(limits)
+        if not self._is_ready:
+            try:
+                _read(process, 1, time.monotonic() + _START_S)
+            except (EOFError, TimeoutError) as error:
+                self._stop()
+                raise RuntimeError("the SVG renderer does not start: is resvg_py installed?") from error
+            self._is_ready = True
+        return process
+
+    def _start(self, limits: Limits) -> subprocess.Popen[bytes]:
+        """A new process in place of the old one; it becomes ready while we go on."""
         self._stop()
         process = subprocess.Popen(
             # By its path, and -P: importing our package there would cost ten times the start.
-            [_interpreter(), "-P", svg_worker.__file__, *map(str, bounds)],
+            [_interpreter(), "-P", svg_worker.__file__, str(limits.svg_memory_bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=_environment(),
         )
-        self._process, self._bounds, self._owner = process, bounds, os.getpid()
+        self._process, self._owner = process, os.getpid()
+        self._memory_bytes, self._is_ready = limits.svg_memory_bytes, False
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None
             os.set_blocking(pipe.fileno(), False)
-        try:
-            _read(process, 1, time.monotonic() + _START_S)
-        except (EOFError, TimeoutError) as error:
-            self._stop()
-            raise RuntimeError("the SVG renderer does not start: is resvg_py installed?") from error
         return process
 
     def _stop(self) -> None:

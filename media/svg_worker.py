@@ -1,8 +1,8 @@
-"""Renders SVG in a fenced process: `python -P svg_worker.py CPU_MS MEMORY_BYTES`, over stdin and stdout.
+"""Renders SVG in a fenced process: `python -P svg_worker.py MEMORY_BYTES`, over stdin and stdout.
 
-A request is (side in pixels, length) as two big-endian uint32 and the markup; an answer is (1, length) and a
-PNG, or (0, 0) when the markup does not render. One zero byte says that the worker is ready. It ends with its
-input.
+A request is (side in pixels, processor time in ms, length) as big-endian uint32 and the markup; an answer is
+(1, length) and a PNG, or (0, 0) when the markup does not render. One zero byte says that the worker is ready.
+It ends with its input.
 
 The kernel keeps the fence: no further file descriptors (so no file and no socket can be opened), a cap on
 memory, and a processor-time alarm for each request that kills the process.
@@ -17,13 +17,14 @@ import sys
 
 import resvg_py
 
-__all__ = ["REQUEST", "main"]
+__all__ = ["ANSWER", "REQUEST", "main"]
 
-REQUEST = struct.Struct(">II")
+REQUEST = struct.Struct(">III")
+ANSWER = struct.Struct(">II")
 _DPI = 96  # CSS's; without it resvg-py takes lengths in points or millimetres for nothing
 
 
-def main(cpu_ms: int, memory_bytes: int) -> None:
+def main(memory_bytes: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: our input then ends
     _render(b'<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>', 1)  # loads what it will need
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -35,14 +36,14 @@ def main(cpu_ms: int, memory_bytes: int) -> None:
     stdout.write(b"\0")
     stdout.flush()
     while len(header := stdin.read(REQUEST.size)) == REQUEST.size:
-        side_px, length = REQUEST.unpack(header)
+        side_px, cpu_ms, length = REQUEST.unpack(header)
         markup = stdin.read(length)
         if len(markup) < length:
             return
         signal.setitimer(signal.ITIMER_PROF, cpu_ms / 1000)
         png = _render(markup, side_px)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        stdout.write(REQUEST.pack(bool(png), len(png)) + png)
+        stdout.write(ANSWER.pack(bool(png), len(png)) + png)
         stdout.flush()
 
 
@@ -61,4 +62,4 @@ def _render(markup: bytes, side_px: int) -> bytes:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]))

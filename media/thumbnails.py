@@ -31,7 +31,7 @@ def thumbnail(data: bytes, kind: Kind, limits: Limits, size_px: int = 256) -> by
     elif kind.modality is Modality.VIDEO:
         from media.video import decode_video
 
-        image = Image.fromarray(decode_video(data, limits, kind, frames=1).frames[0])
+        image = Image.fromarray(decode_video(data, limits, kind, frames=1, sound_s=0).frames[0])
     else:
         from media.image import decode_image
 

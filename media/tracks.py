@@ -6,7 +6,9 @@ the groups of pictures that are looked at need decoding.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import itertools
+import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -69,6 +71,21 @@ class Tracks:
                 yield shown
                 position += 1
 
+    def check_work(self, times_s: Sequence[float], limits: Limits, clock: Clock) -> None:
+        """DeadlineError when `frames_at` of these ascending times has far too much to decode."""
+        total = len(self.packets)
+        keys = [0, *(i for i, packet in enumerate(self.packets) if packet.is_keyframe and i > 0)]
+        done = count = 0
+        for start, stop in itertools.pairwise([*keys, total]):
+            end_s = math.inf if stop == total else self.times_s[stop] - _EPSILON_S
+            wanted = bisect_left(times_s, end_s)
+            if wanted > done:
+                last_s = times_s[wanted - 1] + _EPSILON_S
+                count += sum(time_s <= last_s for time_s in self.times_s[start:stop])
+                done = wanted
+        context = self.video.codec_context
+        clock.check_work(count * context.width * context.height, limits.decode_pixels_per_s)
+
     def _decode(self, start: int, stop: int, clock: Clock) -> Iterator[av.VideoFrame]:
         context = self.video.codec_context
         if context.is_open:
@@ -84,15 +101,24 @@ class Tracks:
             return float(frame.pts * self.video.time_base) - self.start_s
         return before[0] + _frame_s(self.video) if before else 0.0
 
-    def audio(self, limits: Limits, clock: Clock) -> Audio | None:
-        """The whole sound track, in step with the pictures: silence is put before it or its lead cut off."""
-        if self.sound is None:
+    def audio(self, limits: Limits, clock: Clock, first_s: float = math.inf) -> Audio | None:
+        """The sound track, in step with the pictures: silence is put before it or its lead cut off.
+
+        Of it all, or of what belongs to the first `first_s` seconds of the pictures, or a little more.
+        """
+        if self.sound is None or first_s <= 0:
             return None
-        sound = decode_sound_packets(self.sound_packets, self.sound, limits.max_audio_s, clock)
+        first = self.sound_packets[0] if self.sound_packets else None
+        begins_s = _seconds(first, first.pts) if first is not None else None
+        # Sound from before the first picture is decoded as well, and then cut off.
+        lead_s = max(0.0, self.start_s - begins_s) + _SYNC_S if begins_s is not None else _SYNC_S
+        sound = decode_sound_packets(
+            self.sound_packets, self.sound, limits.max_audio_s, clock, first_s + lead_s
+        )
         if sound is None:
             return None
-        samples, first_s = sound
-        lag_s = 0.0 if first_s is None else first_s - self.start_s
+        samples, heard_s = sound  # heard_s: when the first of them sounds
+        lag_s = 0.0 if heard_s is None else heard_s - self.start_s
         if _SYNC_S < abs(lag_s) < limits.max_video_s:
             lag = round(lag_s * SAMPLE_RATE_HZ)
             samples = np.concatenate([np.zeros(max(lag, 0), np.float32), samples[max(-lag, 0) :]])

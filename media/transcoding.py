@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
@@ -11,36 +12,41 @@ import numpy as np
 import numpy.typing as npt
 
 from media.containers import open_container
-from media.cutting import MP4, spans
 from media.limits import Clock, Limits
+from media.spans import spans
 from media.tracks import read_tracks
-from media.types import SAMPLE_RATE_HZ, Audio, Kind, Segment
+from media.types import SAMPLE_RATE_HZ, Audio, Kind, Modality, Segment
 from media.video import ANIMATIONS, decode_video, fitted_size, picture, thin
 
 __all__ = ["cut_video", "encode_mp4"]
 
+_MP4 = Kind(Modality.VIDEO, "mp4", "video/mp4")
 _TIME_BASE = Fraction(1, 90_000)
 _Picture = tuple[float, npt.NDArray[np.uint8]]
 
 
-def cut_video(data: bytes, kind: Kind, limits: Limits) -> Iterator[Segment]:
-    """The video's overlapping pieces; the source is demuxed once, each piece decoded from a key frame on."""
+def cut_video(data: bytes, kind: Kind, limits: Limits, first_s: float = math.inf) -> Iterator[Segment]:
+    """The video's overlapping pieces; the source is demuxed once, each piece decoded from a key frame on.
+
+    Of what lies beyond `first_s` nothing is decoded; an animation is decoded whole.
+    """
     clock = Clock(limits.segment_deadline_s, limit="segment_deadline_s", kind=kind.format)
     if kind.format in ANIMATIONS:
         yield from _cut_animation(data, kind, limits)
         return
     with open_container(data, kind, limits) as container:
         tracks = read_tracks(container, limits, clock)
-        audio = tracks.audio(limits, clock)
+        tracks.check_work([t for t in sorted(tracks.times_s) if t < first_s], limits, clock)
+        audio = tracks.audio(limits, clock, first_s)
         size = fitted_size(tracks.video, limits.segment_video_height_px)
         kept = thin(sorted(tracks.times_s), limits.segment_video_fps)
-        cuts = spans(tracks.duration_s, limits.segment_video_s, limits.segment_video_overlap_s)
+        cuts = spans(min(tracks.duration_s, first_s), limits.segment_video_s, limits.segment_video_overlap_s)
         for index, (start_s, end_s) in enumerate(cuts):
             times = [start_s, *(t for t in kept if start_s < t < end_s)]
             shown = zip(times, tracks.frames_at(times, clock), strict=True)
             pictures = ((t - start_s, picture(frame, size)) for t, (_, frame) in shown)
             yield Segment(
-                index, start_s, end_s, encode_mp4(pictures, _part(audio, start_s, end_s), limits), MP4
+                index, start_s, end_s, encode_mp4(pictures, _part(audio, start_s, end_s), limits), _MP4
             )
 
 
@@ -54,7 +60,7 @@ def _cut_animation(data: bytes, kind: Kind, limits: Limits) -> Iterator[Segment]
         pictures = (
             (max(0.0, float(video.times_s[i]) - start_s), video.frames[i]) for i in range(first, last)
         )
-        yield Segment(index, start_s, end_s, encode_mp4(pictures, None, limits), MP4)
+        yield Segment(index, start_s, end_s, encode_mp4(pictures, None, limits), _MP4)
 
 
 def _part(audio: Audio | None, start_s: float, end_s: float) -> npt.NDArray[np.float32] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
@@ -10,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from media.animation import animation_frames, checked_lengths_s
+from media.animation import animation_frames
 from media.containers import open_container
 from media.errors import CorruptError, TooManyFramesError, UnsupportedError
+from media.frame_times import checked_lengths_s
 from media.limits import Clock, Limits, check_size
 from media.tracks import read_tracks
 from media.types import Kind, Modality, Video
@@ -24,14 +26,22 @@ _ROUNDING_S = 0.002  # containers round times to a millisecond
 _Frames = npt.NDArray[np.uint8]
 
 
-def decode_video(data: bytes, limits: Limits, kind: Kind | None = None, frames: int | None = None) -> Video:
+def decode_video(
+    data: bytes,
+    limits: Limits,
+    kind: Kind | None = None,
+    frames: int | None = None,
+    *,
+    sound_s: float = math.inf,
+) -> Video:
     """Frames uint8 [T, H, W, 3] in sRGB with their times, and the sound track (None without one).
 
     With `frames`, exactly that many are taken, at the middles of equal parts of the duration (a shorter video
     repeats some), and only the groups of pictures that hold them are decoded. Without it, all are, up to
-    video_fps and max_decoded_bytes. Raises the errors of `sniff`, UnsupportedError, EncryptedError,
-    EmptyError, CorruptError, TruncatedError, TooLongError, TooManyFramesError, TooManyPixelsError,
-    DeadlineError.
+    video_fps and max_decoded_bytes. Of the sound only the first `sound_s` seconds are decoded. Raises the
+    errors of `sniff`, UnsupportedError, EncryptedError, EmptyError, CorruptError, TruncatedError,
+    TooLongError, TooManyFramesError, TooManyPixelsError, DeadlineError (also at once, when that much cannot
+    be decoded in time).
     """
     if kind is None:
         from media.sniffing import sniff
@@ -53,13 +63,14 @@ def decode_video(data: bytes, limits: Limits, kind: Kind | None = None, frames: 
             times = _middles(tracks.duration_s, frames)
         size = fitted_size(tracks.video, limits.video_height_px)
         _check_array(len(times), size, limits, kind)
+        tracks.check_work(times, limits, clock)
         taken_s: list[float] = []
         pictures: list[_Frames] = []
         for time_s, frame in tracks.frames_at(times, clock):
             same = bool(taken_s) and time_s == taken_s[-1]
             pictures.append(pictures[-1] if same else picture(frame, size))
             taken_s.append(time_s)
-        audio = tracks.audio(limits, clock)
+        audio = tracks.audio(limits, clock, sound_s)
     return Video(np.stack(pictures), np.array(taken_s), tracks.duration_s, audio)
 
 

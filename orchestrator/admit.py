@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from orchestrator.errors import OverloadedError, RequestError, TooLargeError
+from orchestrator.feedback import check_user
 from orchestrator.query import SearchQuery
 from orchestrator.settings import AdmissionSettings
 from orchestrator.trace import Trace
@@ -43,6 +44,8 @@ def check_query(query: SearchQuery, settings: AdmissionSettings) -> None:
         raise RequestError("offset is out of range", limit=f"max_offset={settings.max_offset}")
     if not 0 <= query.min_score <= 1:
         raise RequestError("min_score must lie between 0 and 1")
+    if query.user:
+        check_user(query.user)
     if query.mmr_lambda is not None and not 0 <= query.mmr_lambda <= 1:
         raise RequestError("mmr_lambda must lie between 0 and 1")
 

@@ -11,14 +11,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import Gt
+from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from orchestrator.errors import ConfigurationError
+from orchestrator.evidence import Evidence, PairWeight
 from orchestrator.query import SignalSpace
 from orchestrator.types import Modality
 
@@ -40,6 +42,7 @@ class Calibration:
         return 1.0 / (1.0 + math.exp(-exponent))
 
 
+@cache
 def pair_name(query: Modality, item: Modality, space: SignalSpace) -> str:
     """How ``embedding.json`` names a pair. A transcript is a text, whatever it was heard in."""
     if space == "transcript":
@@ -54,10 +57,29 @@ class _Pair(BaseModel):
     bias: FiniteFloat
 
 
+_LogOdds = Annotated[float, Ge(-100), Le(100)]
+
+
+class _Weight(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    weight: Annotated[FiniteFloat, Ge(0)]
+    floor: _LogOdds
+
+
+class _Fusion(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    bias: _LogOdds
+    pairs: dict[str, _Weight]
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True)
     version: str
     precision: str
+
+
+class _Reranker(_Model):
+    default_for: tuple[str, ...]
 
 
 class _File(BaseModel):
@@ -66,17 +88,23 @@ class _File(BaseModel):
     embedding_version: str
     models: dict[str, _Model]
     calibration: dict[str, _Pair]
+    fusion: dict[Modality, _Fusion] = {}
+    rerank: _Reranker | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingSet:
-    """One consistent set of encoders, adapters and calibration."""
+    """One consistent set of encoders, adapters and calibration; fusion and re-ranker learned on it."""
 
     profile: str
     version: str
     precision: Mapping[str, str]
     """Triton model -> precision of the weights served."""
     calibration: Calibration
+    fusion: Mapping[Modality, Evidence] = field(default_factory=dict)
+    """Learned fusion by query modality; empty where none was learned."""
+    rerank_for: frozenset[str] | None = None
+    """Kinds of query (see ``Composition``) re-ranked unless they say otherwise; None: none was trained."""
 
 
 def load_embedding_set(repository: Path) -> EmbeddingSet:
@@ -100,9 +128,18 @@ def load_embedding_set(repository: Path) -> EmbeddingSet:
     missing = [name for name in (pair_name(*pair) for pair in spaces) if name not in file.calibration]
     if missing:
         raise ConfigurationError(f"{path} has no calibration for {', '.join(missing)}")
+    models = file.models if file.rerank is None else {**file.models, "rerank": file.rerank}
     return EmbeddingSet(
         profile=file.profile,
         version=file.embedding_version,
-        precision={name: model.precision for name, model in file.models.items()},
+        precision={name: model.precision for name, model in models.items()},
         calibration=Calibration({name: (pair.scale, pair.bias) for name, pair in file.calibration.items()}),
+        fusion={
+            modality: Evidence(
+                fusion.bias,
+                {name: PairWeight(pair.weight, pair.floor) for name, pair in fusion.pairs.items()},
+            )
+            for modality, fusion in file.fusion.items()
+        },
+        rerank_for=None if file.rerank is None else frozenset(file.rerank.default_for),
     )

@@ -57,6 +57,14 @@ class Composition:
     recall: FloatArray | None
 
     @property
+    def kind(self) -> str:
+        """ "negative" if a part is; else the modality of the parts, "mixed" if they are of several."""
+        if min(self.weights.values()) < 0:
+            return "negative"
+        kinds = {vector.modality.value for vector in self.vectors}
+        return kinds.pop() if len(kinds) == 1 else "mixed"
+
+    @property
     def mixed(self) -> bool:
         """Whether candidates have to be scored against more parts than found them."""
         return len(self.weights) > 1

@@ -59,7 +59,8 @@ class Cutter:
             return [data]
 
         def work() -> list[bytes]:
-            found = itertools.islice(segments(data, part.kind, self._limits), at_most)
+            first_s = self.searched_s(part, at_most)
+            found = itertools.islice(segments(data, part.kind, self._limits, first_s), at_most)
             return [segment.data for segment in found]
 
         try:

@@ -16,7 +16,15 @@ from collections.abc import Callable, Iterable, Sequence
 from orchestrator.errors import FilterError
 from sensorium.v1 import sensorium_pb2 as pb
 
-__all__ = ["MAX_CLAUSES", "MAX_DEPTH", "MAX_VALUES", "MAX_VALUE_BYTES", "compile_filter", "restrict_to_items"]
+__all__ = [
+    "MAX_CLAUSES",
+    "MAX_DEPTH",
+    "MAX_VALUES",
+    "MAX_VALUE_BYTES",
+    "compile_filter",
+    "exclude_items",
+    "restrict_to_items",
+]
 
 MAX_DEPTH = 8
 MAX_CLAUSES = 64
@@ -37,8 +45,16 @@ def compile_filter(condition: pb.Filter | None) -> str:
 
 def restrict_to_items(expression: str, item_ids: Sequence[str]) -> str:
     """``expression`` and one of ``item_ids``, of which there is at least one."""
-    among = f"item_id in {_strings(item_ids)}"
-    return f"({expression}) and {among}" if expression else among
+    return _joined(expression, f"item_id in {_strings(item_ids)}")
+
+
+def exclude_items(expression: str, item_ids: Sequence[str]) -> str:
+    """``expression`` and none of ``item_ids``, of which there is at least one."""
+    return _joined(expression, f"item_id not in {_strings(item_ids)}")
+
+
+def _joined(expression: str, condition: str) -> str:
+    return f"({expression}) and {condition}" if expression else condition
 
 
 class _Compiler:

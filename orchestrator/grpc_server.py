@@ -107,6 +107,22 @@ class _Servicer(rpc.SensoriumServicer):
         except SensoriumError as error:
             await _abort(context, error)
 
+    async def Feedback(  # noqa: N802
+        self, request: pb.FeedbackRequest, context: _Context
+    ) -> pb.FeedbackResponse:
+        try:
+            return await self._service.feedback(request)
+        except SensoriumError as error:
+            await _abort(context, error)
+
+    async def EraseUser(  # noqa: N802
+        self, request: pb.EraseUserRequest, context: _Context
+    ) -> pb.EraseUserResponse:
+        try:
+            return await self._service.erase_user(request)
+        except SensoriumError as error:
+            await _abort(context, error)
+
     async def GetStatus(  # noqa: N802
         self, request: pb.GetStatusRequest, context: _Context
     ) -> pb.Status:

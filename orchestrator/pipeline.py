@@ -1,6 +1,7 @@
 """The way of a query, stage by stage.
 
-    admit -> classify -> embed (and transcribe) -> compose -> retrieve -> fuse -> diversify -> answer
+    admit -> classify -> embed (and transcribe) -> compose -> retrieve -> fuse -> hop -> expand -> rerank
+    -> personalise -> diversify -> answer -> record
 
 What fails is said in ``degraded`` when the rest still makes an answer; otherwise its error is the answer.
 """
@@ -8,12 +9,11 @@ What fails is said in ``degraded`` when the rest still makes an answer; otherwis
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeAlias
-
-import numpy as np
 
 from media import Limits, Modality
 from orchestrator.admit import Gate, check_query
@@ -23,16 +23,23 @@ from orchestrator.calibrate import EmbeddingSet
 from orchestrator.classify import ClassifiedPart, Classifier
 from orchestrator.compose import EmbeddedPart, compose
 from orchestrator.deadlines import Deadline, together
-from orchestrator.diversify import mmr_order
 from orchestrator.embed import Cutter, Embedder
 from orchestrator.errors import DeadlineError, DependencyError, SensoriumError
-from orchestrator.fusion import fuse
-from orchestrator.query import Candidate, PartInfo, SearchQuery, SearchResult
+from orchestrator.expand import Expander
+from orchestrator.feedback import FeedbackStore
+from orchestrator.fusion import explain, fuse
+from orchestrator.hop import Hopper
+from orchestrator.personalise import Personaliser
+from orchestrator.query import PartInfo, SearchQuery, SearchResult
+from orchestrator.record import impression, record
+from orchestrator.refine import Course, Refiner
+from orchestrator.rerank import Reranker
 from orchestrator.retrieve import Retriever
+from orchestrator.row_vectors import RowVectors
 from orchestrator.settings import Settings
 from orchestrator.trace import Trace, reason
 from orchestrator.transcribe import Heard, Transcriber
-from orchestrator.types import UNIFIED_DIM, Embedding, Encoder, ItemStore, VectorStore
+from orchestrator.types import Embedding, Encoder, ItemStore, VectorStore
 
 __all__ = ["Pipeline"]
 
@@ -42,7 +49,6 @@ _Embedded: TypeAlias = tuple[Embedding, bool] | DependencyError | TimeoutError
 _EMBED_SHARE = 0.8
 _TRANSCRIBE_SHARE = 0.6
 _RETRIEVE_SHARE = 0.8
-_DIVERSIFY_SHARE = 0.5
 
 _THREADS = 4
 
@@ -58,6 +64,8 @@ class Pipeline:
         encoder: Encoder,
         store: VectorStore,
         items: ItemStore,
+        feedback: FeedbackStore,
+        personaliser: Personaliser | None = None,
     ) -> None:
         self.settings = settings
         self.embedding_set = embedding_set
@@ -66,6 +74,7 @@ class Pipeline:
         self._budget = settings.budget
         self._store = store
         self._items = items
+        self._feedback = feedback
         self._executor = ThreadPoolExecutor(_THREADS, "media")
         self._classifier = Classifier(limits, self._executor)
         # A thread cannot be cancelled: what it cuts for a query that has given up must soon end by itself.
@@ -80,12 +89,31 @@ class Pipeline:
             max_segments=settings.retrieve.max_query_segments,
         )
         self._transcriber = Transcriber(encoder, items, self._embedder, cutter, settings.transcribe)
+        self._learned = embedding_set.fusion if settings.fusion.learned else {}
         self._retriever = Retriever(
             store,
             embedding_set.calibration,
             embedding_set.version,
             rows_per_search=settings.retrieve.rows_per_search,
             max_candidates=settings.retrieve.max_mixed_candidates,
+            learned=self._learned,
+        )
+
+        self._refiner = Refiner(
+            settings,
+            Hopper(store, self._retriever, embedding_set.version, settings.hop),
+            Expander(
+                store,
+                items,
+                self._embedder,
+                self._retriever,
+                self._executor,
+                embedding_set.version,
+                settings.expand,
+                vocabulary_size=settings.transcribe.vocabulary_size,
+            ),
+            Reranker(encoder, embedding_set.rerank_for, settings.rerank.pool),
+            personaliser,
         )
 
     async def search(self, query: SearchQuery, trace: Trace, timeout_s: float | None = None) -> SearchResult:
@@ -106,6 +134,7 @@ class Pipeline:
             raise DeadlineError("the time for this query is over") from error
 
     async def _search(self, query: SearchQuery, trace: Trace, deadline: Deadline) -> SearchResult:
+        asked_s = time.time()
         with trace.stage("admit"):
             check_query(query, self.settings.admission)
         async with self.gate.enter(trace):
@@ -122,12 +151,25 @@ class Pipeline:
                     deadline.budget_s(self._budget.retrieve_s, _RETRIEVE_SHARE),
                 )
             with trace.stage("fuse"):
-                candidates = fuse(signals, composition.weights, query.min_score)
-            with trace.stage("diversify"):
-                ordered = await self._diversify(candidates, query, trace, deadline)
+                candidates = fuse(signals, composition.weights, self._learned)
+            vectors = RowVectors(self._store, self.embedding_set.version)
+            course = Course(query, parts, composition, vectors, trace, deadline)
+            candidates = await self._refiner.hop(candidates, course)
+            candidates = await self._refiner.expand(candidates, course)
+            candidates = await self._refiner.rerank(candidates, course)
+            candidates = [candidate for candidate in candidates if candidate.score >= query.min_score]
+            candidates, standings = await self._refiner.personalise(candidates, course)
+            ordered = await self._refiner.diversify(candidates, course)
             with trace.stage("answer"):
                 page = ordered[query.offset : query.offset + query.limit]
-                hits = await build_hits(page, self._items, trace, deadline.budget_s(self._budget.answer_s))
+                explained = explain(page, self._learned)
+                budget_s = deadline.budget_s(self._budget.answer_s)
+                hits = await build_hits(explained, self._items, trace, budget_s)
+            if query.user and query.request_id and page:
+                with trace.stage("record"):
+                    # The page as `personalise` saw it: what feedback teaches must fit what is done with it.
+                    shown = impression(query, composition, page, standings, asked_s)
+                    await record(self._feedback, shown, trace, deadline.budget_s(self._budget.record_s))
         return SearchResult(
             hits=hits,
             candidates=len(candidates),
@@ -206,42 +248,6 @@ class Pipeline:
             except (SensoriumError, TimeoutError) as error:
                 trace.degrade("transcribe", reason(error))
                 return None
-
-    async def _diversify(
-        self, candidates: list[Candidate], query: SearchQuery, trace: Trace, deadline: Deadline
-    ) -> list[Candidate]:
-        """The first candidates in MMR order, the others behind them as they stand.
-
-        How many are diversified does not depend on limit and offset, so that pages never overlap.
-        """
-        wanted = query.mmr_lambda
-        mmr_lambda = self.settings.diversify.mmr_lambda if wanted is None else wanted
-        head = self._comparable(candidates)
-        if mmr_lambda == 1 or len(head) < 2:
-            return candidates
-        # The row that speaks most for an item stands for it.
-        keys = [candidate.signals[0].row.key for candidate in head]
-        budget_s = deadline.budget_s(self._budget.diversify_s, _DIVERSIFY_SHARE)
-        try:
-            with trace.waiting("diversify", "milvus"):
-                async with asyncio.timeout(budget_s):
-                    found = await self._store.vectors(keys, self.embedding_set.version, budget_s)
-        except (SensoriumError, TimeoutError) as error:
-            trace.degrade("diversify", reason(error))
-            return candidates
-        vectors = np.zeros((len(head), UNIFIED_DIM), np.float32)
-        for place, key in enumerate(keys):
-            if key in found:
-                vectors[place] = found[key]
-        order = mmr_order([candidate.score for candidate in head], vectors, mmr_lambda)
-        return [head[place] for place in order] + candidates[len(head) :]
-
-    def _comparable(self, candidates: list[Candidate]) -> list[Candidate]:
-        """The candidates that may change places for diversity's sake."""
-        settings = self.settings.diversify
-        head = candidates[: settings.pool]
-        least = settings.min_share * head[0].score if head else 0.0
-        return [candidate for candidate in head if candidate.score >= least]
 
     async def close(self) -> None:
         """Ends what is in the background."""

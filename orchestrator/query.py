@@ -39,7 +39,6 @@ class SearchOptions:
     """Stages that a request asks for (True) or forgoes (False); None leaves it to the server."""
 
     rerank: bool | None = None
-    attend: bool | None = None
     expand: bool | None = None
     multi_hop: bool | None = None
     personalise: bool | None = None
@@ -50,6 +49,7 @@ class SearchQuery:
     """A validated request.
 
     ``expression`` is a compiled filter (see ``filters.py``), "" for none; ``user`` is opaque, "" for nobody.
+    ``request_id`` is the name that feedback gives the answer.
     """
 
     parts: tuple[QueryPart, ...]
@@ -61,6 +61,7 @@ class SearchQuery:
     mmr_lambda: float | None = None
     user: str = ""
     options: SearchOptions = SearchOptions()
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,45 +7,34 @@ included, so that a candidate which one part found is not taken to lack what it 
 
 from __future__ import annotations
 
-import asyncio
 import itertools
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
 
 from orchestrator.calibrate import Calibration
 from orchestrator.compose import Composition, QueryVector
 from orchestrator.deadlines import Deadline, together
 from orchestrator.errors import SensoriumError
 from orchestrator.filters import restrict_to_items
-from orchestrator.fusion import fuse
+from orchestrator.fusion import Learned, fuse
 from orchestrator.query import Signal, SignalSpace
+from orchestrator.searches import ItemSearcher, Search, plan
 from orchestrator.trace import Trace, reason
-from orchestrator.types import FloatArray, Modality, RowHit, Space, VectorStore
+from orchestrator.types import Modality, RowHit, VectorStore
 
 __all__ = ["Retriever"]
 
-_NATIVE: dict[Literal["audio", "video"], Modality] = {"audio": Modality.AUDIO, "video": Modality.VIDEO}
+_ITEMS_SHARE = 0.5
+"""Of its rows, how many items a search of the first pass is to yield at least, if there are so many."""
 
 _ROWS_PER_CANDIDATE = 4
-"""Rows of one modality that the second pass allows a candidate; long media have more, short ones fewer."""
+"""Rows of one modality that the second pass asks for; where long media have more it asks again."""
 
 _FIRST_PASS_SHARE = 0.6
 """Of the stage's budget, when a second pass follows."""
 
 _Key = tuple[int, Modality, SignalSpace, Modality, str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Search:
-    """One call of the store. A source of None is the composed vector."""
-
-    space: Space
-    target: Modality
-    sources: tuple[QueryVector | None, ...]
-    vectors: FloatArray
+_Found = tuple[Search, list[list[RowHit]]]
 
 
 class Retriever:
@@ -59,12 +48,13 @@ class Retriever:
         *,
         rows_per_search: int,
         max_candidates: int,
+        learned: Learned,
     ) -> None:
-        self._store = store
+        self._searcher = ItemSearcher(store, embedding_version)
         self._calibration = calibration
-        self._version = embedding_version
         self._rows_per_search = rows_per_search
         self._max_candidates = max_candidates
+        self._learned = learned
 
     async def retrieve(
         self,
@@ -73,73 +63,77 @@ class Retriever:
         expression: str,
         trace: Trace,
         budget_s: float,
+        stage: str = "retrieve",
     ) -> list[Signal]:
         """The best signal per (query vector, item modality, item).
 
-        A search that fails is noted in ``trace``; the others stand.
+        A search that fails is noted in ``trace`` as one of ``stage``; the others stand.
 
         Raises:
             SensoriumError, TimeoutError: every search of the first pass failed.
         """
         deadline = Deadline(budget_s)
         positive = [vector for vector in query.vectors if vector.weight > 0]
-        first = _plan(positive, query.recall, targets)
+        first = plan(positive, query.recall, targets)
         share = _FIRST_PASS_SHARE if query.mixed else 1.0
-        rows = await self._run(
-            first, self._rows_per_search, expression, trace, deadline.budget_s(budget_s, share)
+        enough = math.ceil(self._rows_per_search * _ITEMS_SHARE)
+        found = await self._run(
+            first,
+            self._rows_per_search,
+            enough,
+            expression,
+            trace,
+            deadline.budget_s(budget_s, share),
+            stage,
         )
-        best = self._best(rows)
+        best = self._best(found)
         if not query.mixed:
             return list(best.values())
-        candidates = self._candidates(best.values(), rows, query)
+        candidates = self._candidates(best.values(), found, query)
         if not candidates:
             return []
-        second = _plan(query.vectors, None, targets)
-        limit = _ROWS_PER_CANDIDATE * len(candidates)
+        second = plan(query.vectors, None, targets)
+        rows = _ROWS_PER_CANDIDATE * len(candidates)
         among = restrict_to_items(expression, candidates)
         try:
-            rows = await self._run(second, limit, among, trace, deadline.remaining_s)
+            found += await self._run(second, rows, len(candidates), among, trace, deadline.remaining_s, stage)
         except (SensoriumError, TimeoutError) as error:
-            trace.degrade("retrieve", f"parts were not weighed against each other: {reason(error)}")
-            return [signal for signal in best.values() if signal.row.item_id in set(candidates)]
-        return list(self._best(rows).values())
+            trace.degrade(stage, f"parts were not weighed against each other: {reason(error)}")
+        chosen = set(candidates)
+        return [signal for signal in self._best(found).values() if signal.row.item_id in chosen]
 
     async def _run(
-        self, searches: Sequence[_Search], limit: int, expression: str, trace: Trace, budget_s: float
-    ) -> list[tuple[_Search, list[list[RowHit]]]]:
+        self,
+        searches: Sequence[Search],
+        rows: int,
+        wanted: int,
+        expression: str,
+        trace: Trace,
+        budget_s: float,
+        stage: str,
+    ) -> list[_Found]:
         """What each search found; failures are noted, and raised only if nothing at all was found out."""
 
-        async def one(search: _Search) -> list[list[RowHit]] | Exception:
+        async def one(search: Search) -> list[list[RowHit]] | Exception:
             try:
-                with trace.waiting("retrieve", "milvus"):
-                    async with asyncio.timeout(budget_s):
-                        return await self._store.search(
-                            search.space,
-                            search.target,
-                            search.vectors,
-                            limit,
-                            expression,
-                            self._version,
-                            budget_s,
-                        )
+                return await self._searcher.search(search, rows, wanted, expression, trace, budget_s, stage)
             except (SensoriumError, TimeoutError) as error:
                 return error
 
-        found = await together(one(search) for search in searches)
+        answers = await together(one(search) for search in searches)
         done = []
         failed: Exception | None = None
-        for search, answer in zip(searches, found, strict=True):
+        for search, answer in zip(searches, answers, strict=True):
             if isinstance(answer, Exception):
                 failed = failed or answer
-                space = "" if search.space == "unified" else f"/{search.space}"
-                trace.degrade("retrieve", f"{search.target.value}{space}: {reason(answer)}")
+                trace.degrade(stage, f"{search.name}: {reason(answer)}")
             else:
                 done.append((search, answer))
         if failed is not None and not done:
             raise failed
         return done
 
-    def _best(self, found: Iterable[tuple[_Search, list[list[RowHit]]]]) -> dict[_Key, Signal]:
+    def _best(self, found: Iterable[_Found]) -> dict[_Key, Signal]:
         best: dict[_Key, tuple[QueryVector, RowHit]] = {}
         for search, lists in found:
             for source, rows in zip(search.sources, lists, strict=True):
@@ -168,12 +162,12 @@ class Retriever:
     def _candidates(
         self,
         signals: Iterable[Signal],
-        found: Iterable[tuple[_Search, list[list[RowHit]]]],
+        found: Iterable[_Found],
         query: Composition,
     ) -> list[str]:
         """Items for the second pass, by turns: the best for the parts, the nearest to the composed vector."""
         positive = {part: weight for part, weight in query.weights.items() if weight > 0}
-        by_parts = [candidate.item_id for candidate in fuse(signals, positive)]
+        by_parts = [candidate.item_id for candidate in fuse(signals, positive, learned=self._learned)]
         composed = [
             row
             for search, lists in found
@@ -188,20 +182,3 @@ class Retriever:
         turns = itertools.zip_longest(by_parts, *by_target.values())
         order = dict.fromkeys(item for turn in turns for item in turn if item is not None)
         return list(itertools.islice(order, self._max_candidates))
-
-
-def _plan(
-    vectors: Sequence[QueryVector], recall: FloatArray | None, targets: Sequence[Modality]
-) -> list[_Search]:
-    """The searches for ``vectors``: those of one space and target share a call."""
-    unified: list[QueryVector | None] = [v for v in vectors if v.space in ("unified", "transcript")]
-    matrix = [v.vector for v in unified if v is not None]
-    if recall is not None:
-        unified.append(None)
-        matrix.append(recall)
-    searches = [_Search("unified", target, tuple(unified), np.stack(matrix)) for target in targets]
-    for space, modality in _NATIVE.items():
-        native = [v for v in vectors if v.space == space]
-        if native and modality in targets:
-            searches.append(_Search(space, modality, tuple(native), np.stack([v.vector for v in native])))
-    return searches

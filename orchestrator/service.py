@@ -1,4 +1,4 @@
-"""The five calls of ``sensorium.v1.Sensorium`` on protobuf messages: what gRPC and REST both answer with.
+"""The calls of ``sensorium.v1.Sensorium`` on protobuf messages: what gRPC and REST both answer with.
 
 It adds to the pipeline what every request needs: an id, counting, a log line, and a typed error for whatever
 goes wrong. A face adds its transport only.
@@ -32,8 +32,11 @@ from orchestrator.errors import (
     ShuttingDownError,
     TooLargeError,
 )
+from orchestrator.feedback import FeedbackStore, check_user
+from orchestrator.feedback_wire import counts_message, erased_message, events_from_message
 from orchestrator.logs import describe
 from orchestrator.metrics import Metrics
+from orchestrator.personalise import Personaliser
 from orchestrator.pipeline import Pipeline
 from orchestrator.trace import Trace
 from orchestrator.types import (
@@ -74,6 +77,8 @@ class Service:
         encoder: Encoder,
         store: VectorStore,
         items: ItemStore,
+        feedback: FeedbackStore,
+        personaliser: Personaliser | None = None,
     ) -> None:
         self.metrics = Metrics()
         self.metrics.cache_bytes.set_function(lambda: pipeline.cache.size_bytes)
@@ -83,13 +88,15 @@ class Service:
         self._encoder = encoder
         self._store = store
         self._items = items
+        self._feedback = feedback
+        self._personaliser = personaliser
 
     async def search(self, request: pb.SearchRequest, timeout_s: float | None = None) -> pb.SearchResponse:
         """Raises: SensoriumError."""
         request_id = uuid.uuid4().hex
         with self._request("Search", request_id) as note:
             trace = Trace()
-            result = await self._pipeline.search(query_from_message(request), trace, timeout_s)
+            result = await self._pipeline.search(query_from_message(request, request_id), trace, timeout_s)
             self.metrics.observe_search(result.parts, result.stages, result.degraded, result.total_ms)
             note["modalities"] = [part.modality.value for part in result.parts]
             note["stages_ms"] = {stage.stage: round(stage.ms, 2) for stage in result.stages}
@@ -154,6 +161,26 @@ class Service:
         if item_id not in found:
             raise NotFoundError("there is no such item")
         return found[item_id]
+
+    async def feedback(self, request: pb.FeedbackRequest) -> pb.FeedbackResponse:
+        """Stores what a user did. Raises: SensoriumError."""
+        with self._request("Feedback", uuid.uuid4().hex) as note:
+            counts = await self._feedback.add(request.user, events_from_message(request))
+            self._forget(request.user)
+            note["stored"], note["known"], note["unknown"] = counts.stored, counts.known, counts.unknown
+            return counts_message(counts)
+
+    async def erase_user(self, request: pb.EraseUserRequest) -> pb.EraseUserResponse:
+        """Removes all that is stored of a user; of one who is unknown, nothing. Raises: SensoriumError."""
+        with self._request("EraseUser", uuid.uuid4().hex):
+            check_user(request.user)
+            erased = await self._feedback.erase(request.user)
+            self._forget(request.user)
+            return erased_message(erased)
+
+    def _forget(self, user: str) -> None:
+        if self._personaliser is not None:
+            self._personaliser.forget(user)
 
     async def status(self) -> pb.Status:
         """What is running. A dependency that does not answer is said to be so; nothing is raised for it."""

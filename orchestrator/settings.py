@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from annotated_types import Ge, Gt, Le
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from media.limits import ENV_PREFIX as MEDIA_PREFIX
@@ -25,8 +25,14 @@ __all__ = [
     "BudgetSettings",
     "CacheSettings",
     "DiversifySettings",
+    "ExpandSettings",
+    "FeedbackSettings",
+    "FusionSettings",
+    "HopSettings",
     "LogSettings",
     "MilvusSettings",
+    "PersonaliseSettings",
+    "RerankSettings",
     "RetrieveSettings",
     "Settings",
     "TranscribeSettings",
@@ -84,8 +90,13 @@ class BudgetSettings(_Group):
     embed_s: Seconds = 10.0
     transcribe_s: Seconds = 5.0
     retrieve_s: Seconds = 4.0
+    hop_s: Seconds = 1.0
+    expand_s: Seconds = 1.0
+    personalise_s: Seconds = 0.5
+    rerank_s: Seconds = 0.5
     diversify_s: Seconds = 1.0
     answer_s: Seconds = 2.0
+    record_s: Seconds = 0.5
 
 
 class TritonSettings(_Group):
@@ -128,6 +139,47 @@ class TranscribeSettings(_Group):
     """Mean probability of a token below which a transcript is not searched."""
 
 
+class HopSettings(_Group):
+    """Text to picture to clip. Off: it did not help on validation queries (docs/relevance.md)."""
+
+    enabled: bool = False
+    thresholds: tuple[Share, Share, Share] = (0.65, 0.55, 0.45)
+    """Calibrated scores that a picture, a clip, and what a clip leads to must reach; they may not rise."""
+    width: Annotated[int, Ge(1), Le(20)] = 3
+    """Rows followed from each step."""
+    trust: Share = 0.5
+
+    @model_validator(mode="after")
+    def _falling(self) -> Self:
+        if list(self.thresholds) != sorted(self.thresholds, reverse=True):
+            raise ValueError("thresholds may not rise")
+        return self
+
+
+class ExpandSettings(_Group):
+    """Other words for a text that found little. Off: it did not help (docs/relevance.md)."""
+
+    enabled: bool = False
+    below: Share = 0.5
+    """The best fused score under which a query counts as having found little."""
+    feedback_items: Annotated[int, Ge(1), Le(20)] = 3
+    """The best items whose descriptions are asked."""
+    trust: Share = 0.5
+
+
+class FusionSettings(_Group):
+    """How the evidence for an item is joined."""
+
+    learned: bool = True
+    """By the weights of ``embedding.json``, where it has some; else by noisy-or."""
+
+
+class RerankSettings(_Group):
+    """The cross-modal re-ranker over the first ``pool`` candidates; the others stay behind them."""
+
+    pool: Annotated[int, Ge(2), Le(200)] = 50
+
+
 class DiversifySettings(_Group):
     """MMR over the first ``pool`` candidates that score at least ``min_share`` of the best one's score.
 
@@ -137,6 +189,23 @@ class DiversifySettings(_Group):
     mmr_lambda: Share = 0.5
     pool: Annotated[int, Ge(1), Le(500)] = 50
     min_share: Share = 0.5
+
+
+class FeedbackSettings(_Group):
+    """What is kept of what was shown to users, and of what they did with it."""
+
+    retention_days: Annotated[float, Gt(0), Le(3650)] = 90.0
+    max_requests: Count = 100_000
+
+
+class PersonaliseSettings(_Group):
+    """What a user's feedback may do to the order."""
+
+    half_life_days: Annotated[float, Gt(0), Le(3650)] = 30.0
+    """After so long, feedback counts half."""
+    max_log_odds: Annotated[float, Gt(0), Le(5)] = 1.0
+    """The most it may move an item, either way: what is ahead by twice as much stays ahead."""
+    pool: Annotated[int, Ge(1), Le(500)] = 50
 
 
 class LogSettings(_Group):
@@ -162,7 +231,13 @@ class Settings(BaseSettings):
     cache: CacheSettings = CacheSettings()
     retrieve: RetrieveSettings = RetrieveSettings()
     transcribe: TranscribeSettings = TranscribeSettings()
+    fusion: FusionSettings = FusionSettings()
+    hop: HopSettings = HopSettings()
+    expand: ExpandSettings = ExpandSettings()
+    rerank: RerankSettings = RerankSettings()
     diversify: DiversifySettings = DiversifySettings()
+    feedback: FeedbackSettings = FeedbackSettings()
+    personalise: PersonaliseSettings = PersonaliseSettings()
     log: LogSettings = LogSettings()
 
 

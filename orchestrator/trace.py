@@ -23,8 +23,13 @@ STAGES = (
     "compose",
     "retrieve",
     "fuse",
+    "hop",
+    "expand",
+    "rerank",
+    "personalise",
     "diversify",
     "answer",
+    "record",
 )
 
 

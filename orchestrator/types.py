@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from orchestrator.errors import SensoriumError
 
 __all__ = [
     "NATIVE_DIM",
+    "RERANK_KINDS",
     "UNIFIED_DIM",
     "CatalogueItem",
     "CatalogueWriter",
@@ -34,6 +35,7 @@ __all__ = [
     "MediaInfo",
     "Modality",
     "Outcome",
+    "RerankInputs",
     "Row",
     "RowHit",
     "Space",
@@ -77,6 +79,27 @@ class Transcript:
 
     text: str
     score: float
+
+
+RERANK_KINDS: Final[Mapping[str, int]] = {"text": 1, "image": 2, "audio": 3, "video": 4, "transcript": 5}
+"""How the re-ranker's `query_kind` numbers what a query vector stands for; 0 is padding."""
+
+
+@dataclass(frozen=True, slots=True)
+class RerankInputs:
+    """What the re-ranker reads of one query with q vectors and of c candidates.
+
+    All float32 but ``query_kind``, int64: ``query`` [q, 1024], ``query_kind`` [q], ``query_weight`` [q]
+    signed; ``rows`` [c, 4, 1024], one row per modality in the order of ``Modality``, zeros where there is
+    none; ``evidence`` [c, q, 4] and ``fused`` [c] are probabilities.
+    """
+
+    query: FloatArray
+    query_kind: NDArray[np.int64]
+    query_weight: FloatArray
+    rows: FloatArray
+    evidence: FloatArray
+    fused: FloatArray
 
 
 # ---- rows of the vector store ----
@@ -191,7 +214,7 @@ class UpsertOutcome:
 
 
 class Encoder(Protocol):
-    """Content to vectors and speech to text (Triton). Every call ends within ``deadline_s`` or raises.
+    """Content to vectors, speech to text, re-ranking (Triton). Calls end within ``deadline_s`` or raise.
 
     Raises ``errors.PartError`` for content that a decoder refused, ``errors.DependencyError`` otherwise.
     """
@@ -204,8 +227,12 @@ class Encoder(Protocol):
         """The speech in an encoded sound; ``phrases`` are expected ones and help the decoder."""
         ...
 
+    async def rerank(self, inputs: RerankInputs, deadline_s: float) -> FloatArray:
+        """The probability of each of c candidates, float32 [c]."""
+        ...
+
     async def ready(self) -> bool:
-        """Whether every model this client needs is ready."""
+        """Whether every model that a search cannot do without is ready."""
         ...
 
     async def models(self) -> Mapping[str, str]:
@@ -252,7 +279,7 @@ class ItemStore(Protocol):
         ...
 
     async def vocabulary(self, limit: int) -> Sequence[str]:
-        """Phrases of the catalogue (titles, tags), the most frequent first, for speech recognition.
+        """Phrases of the catalogue (shared tags, titles), for speech recognition.
 
         Asked for every spoken query, so it is kept until the catalogue changes.
         """

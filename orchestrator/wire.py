@@ -38,7 +38,7 @@ _OUTCOMES: Mapping[Outcome, pb.UpsertResult.Outcome] = {
 }
 
 
-def query_from_message(request: pb.SearchRequest) -> SearchQuery:
+def query_from_message(request: pb.SearchRequest, request_id: str = "") -> SearchQuery:
     """A query with the defaults of the API filled in; ``admit`` checks its ranges.
 
     Raises:
@@ -67,6 +67,7 @@ def query_from_message(request: pb.SearchRequest) -> SearchQuery:
         mmr_lambda=request.mmr_lambda if request.HasField("mmr_lambda") else None,
         user=request.user,
         options=_options(request.options),
+        request_id=request_id,
     )
 
 

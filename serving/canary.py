@@ -1,6 +1,7 @@
 """The canary: a small real request for each public model, different every time, so that no cache answers it.
 
-Inputs are made here, by the name of the model's input: a short text, a PNG, a second of sound, a short clip.
+An input of bytes is made by its name: a short text, a PNG, a second of sound, a short clip. An input of
+numbers (the re-ranker has nothing else) is filled to its shape: any numbers make a graph compute.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import itertools
 import struct
 import wave
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CANARY_INPUTS", "canary_bytes", "check_outputs"]
+__all__ = ["CANARY_INPUTS", "NUMBER_TYPES", "canary_bytes", "canary_numbers", "check_outputs"]
 
 _SIZE_PX = 32
 _RATE_HZ = 16_000
@@ -25,10 +26,24 @@ _NORM_TOLERANCE = 1e-2
 
 _numbers = itertools.count()
 
+NUMBER_TYPES = ("FP32", "INT64")
+
 
 def canary_bytes(input_name: str) -> bytes:
     """New content for the input `text`, `image`, `audio` or `video`. KeyError for any other."""
     return CANARY_INPUTS[input_name](next(_numbers))
+
+
+def canary_numbers(datatype: str, shape: Sequence[int]) -> npt.NDArray[np.generic]:
+    """New content for an input of one of `NUMBER_TYPES`, the batch dimension in front.
+
+    One row; every other free axis has the size 2, so axes that must agree do. Whole numbers are ones, which
+    are in the range of whatever they index.
+    """
+    sizes = [1 if place == 0 else 2 if size < 0 else size for place, size in enumerate(shape)]
+    if datatype == "INT64":
+        return np.ones(sizes, np.int64)
+    return np.random.default_rng(next(_numbers)).random(sizes, np.float32)
 
 
 def check_outputs(outputs: Mapping[str, npt.NDArray[np.generic]]) -> str:

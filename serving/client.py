@@ -8,14 +8,15 @@ from typing import Self
 
 import grpc
 import numpy as np
-from tritonclient.grpc import InferInput
+import numpy.typing as npt
+from tritonclient.grpc import InferInput, service_pb2
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from serving.canary import CANARY_INPUTS, canary_bytes, check_outputs
+from serving.canary import CANARY_INPUTS, NUMBER_TYPES, canary_bytes, canary_numbers, check_outputs
 from serving.errors import ControlError
 
-__all__ = ["CanaryError", "CanaryTimeoutError", "Client"]
+__all__ = ["CanaryError", "CanaryTimeoutError", "Client", "canary_inputs"]
 
 _READY_TIMEOUT_S = 2.0
 
@@ -97,15 +98,9 @@ class Client:
         started = time.perf_counter()
         try:
             metadata = await self._client.get_model_metadata(model, client_timeout=timeout_s)
-            names = [tensor.name for tensor in metadata.inputs if tensor.name in CANARY_INPUTS]
-            if len(names) != 1:
-                raise CanaryError(
-                    f"inputs {[t.name for t in metadata.inputs]}: one of {list(CANARY_INPUTS)} expected"
-                )
-            content = InferInput(names[0], [1, 1], "BYTES")
-            content.set_data_from_numpy(np.array([[canary_bytes(names[0])]], dtype=object))
+            inputs = canary_inputs(metadata)
             left_s = timeout_s - (time.perf_counter() - started)
-            result = await self._client.infer(model, [content], client_timeout=max(left_s, 0.001))
+            result = await self._client.infer(model, inputs, client_timeout=max(left_s, 0.001))
         except (InferenceServerException, grpc.RpcError) as error:
             kind = CanaryTimeoutError if _is_deadline(error) else CanaryError
             raise kind(_summary(error)) from error
@@ -113,6 +108,30 @@ class Client:
         if problem := check_outputs({name: array for name, array in outputs.items() if array is not None}):
             raise CanaryError(problem)
         return (time.perf_counter() - started) * 1000
+
+
+def canary_inputs(metadata: service_pb2.ModelMetadataResponse) -> list[InferInput]:
+    """What to send: the one input of bytes that is known (others are optional), or all inputs of numbers.
+
+    Raises CanaryError when the model has neither.
+    """
+    arrays: dict[str, npt.NDArray[np.generic]] = {}
+    known = [tensor.name for tensor in metadata.inputs if tensor.name in CANARY_INPUTS]
+    if len(known) == 1:
+        arrays[known[0]] = np.array([[canary_bytes(known[0])]], dtype=object)
+    elif not known and all(tensor.datatype in NUMBER_TYPES for tensor in metadata.inputs):
+        arrays = {tensor.name: canary_numbers(tensor.datatype, tensor.shape) for tensor in metadata.inputs}
+    else:
+        raise CanaryError(
+            f"inputs {[t.name for t in metadata.inputs]}: one of {list(CANARY_INPUTS)} expected, or numbers"
+        )
+    datatypes = {tensor.name: tensor.datatype for tensor in metadata.inputs}
+    contents = []
+    for name, array in arrays.items():
+        content = InferInput(name, list(array.shape), datatypes[name])
+        content.set_data_from_numpy(array)
+        contents.append(content)
+    return contents
 
 
 def _is_deadline(error: Exception) -> bool:

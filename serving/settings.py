@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 __all__ = ["PREFIX", "ROOT", "Settings"]
@@ -18,13 +18,9 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
-def _shared(name: str) -> AliasChoices:
-    """Variables that other rooms read too have no SERVING in their names; code uses the field name."""
-    return AliasChoices(f"SENSORIUM_{name.upper()}", name)
-
-
 class Settings(BaseSettings):
-    """Frozen. Variables are SENSORIUM_SERVING_<FIELD>, but for SENSORIUM_HOME and SENSORIUM_MODEL_REPOSITORY.
+    """Frozen. Variables are SENSORIUM_SERVING_<FIELD>, but for SENSORIUM_HOME and SENSORIUM_MODEL_REPOSITORY,
+    which other rooms read too. Code gives fields by their names.
 
     Raises pydantic.ValidationError for a value outside its range and an unknown SENSORIUM_SERVING_ variable.
     """
@@ -33,9 +29,9 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=()
     )
 
-    home: Path = Field(default=Path(".sensorium"), validation_alias=_shared("home"))
+    home: Path = Field(default=Path(".sensorium"), validation_alias="SENSORIUM_HOME")
     model_repository: Path = Field(
-        default=ROOT / "model_repository", validation_alias=_shared("model_repository")
+        default=ROOT / "model_repository", validation_alias="SENSORIUM_MODEL_REPOSITORY"
     )
     environment: Path = ROOT / ".venv-triton"
     config_name: str = Field(

@@ -29,6 +29,7 @@ from orchestrator.types import (
     ItemDraft,
     MediaInfo,
     Outcome,
+    RerankInputs,
     Row,
     RowHit,
     Space,
@@ -43,10 +44,13 @@ __all__ = [
     "FakeItemStore",
     "FakeVectorStore",
     "FakeWriter",
+    "Faults",
     "direction",
 ]
 
 VERSION = "fake-1"
+
+_OF_ITEMS = re.compile(r"(?:\((?P<rest>.*)\) and )?item_id (?P<word>in|not in) (?P<ids>\[[^]]*\])")
 
 _PAIRS = {f"{q.value}->{i.value}": (12.0, -6.0) for q in Modality for i in Modality}
 _PAIRS |= {"audio->audio/native": (12.0, -6.0), "video->video/native": (12.0, -6.0)}
@@ -62,7 +66,7 @@ def direction(words: str, dim: int = UNIFIED_DIM) -> FloatArray:
     return (total / np.linalg.norm(total)).astype(np.float32)
 
 
-class _Faults:
+class Faults:
     """Failures, delays and counts by the name of a call."""
 
     def __init__(self) -> None:
@@ -88,7 +92,7 @@ class _Faults:
             self.running.subtract(names)
 
 
-class FakeEncoder(_Faults):
+class FakeEncoder(Faults):
     """Embeds words. ``means`` says which words some bytes stand for, ``says`` what is spoken in them."""
 
     def __init__(self) -> None:
@@ -96,6 +100,7 @@ class FakeEncoder(_Faults):
         self.means: dict[bytes, str] = {}
         self.says: dict[bytes, Transcript] = {}
         self.phrases: Sequence[str] = ()
+        self.reranked: list[RerankInputs] = []
 
     async def embed(self, modality: Modality, data: bytes | str, deadline_s: float) -> Embedding:
         await self._call("embed", f"embed/{modality.value}")
@@ -108,6 +113,14 @@ class FakeEncoder(_Faults):
         await self._call("transcribe")
         return self.says.get(data, Transcript("", -10.0))
 
+    async def rerank(self, inputs: RerankInputs, deadline_s: float) -> FloatArray:
+        """The greatest cosine of a row with each liked part, on the mean."""
+        self.reranked.append(inputs)
+        await self._call("rerank")
+        liked = inputs.query[inputs.query_weight > 0]
+        nearest = np.einsum("qd,cmd->cqm", liked, inputs.rows).max(axis=2)
+        return np.clip(nearest.mean(axis=1), 0, 1).astype(np.float32)
+
     async def ready(self) -> bool:
         await self._call("ready")
         return True
@@ -117,8 +130,8 @@ class FakeEncoder(_Faults):
         return {"embed_text": "1", "encode_text": "1"}
 
 
-class FakeVectorStore(_Faults):
-    """Rows in a list. Of expressions it knows "item_id in [...]"; ``accepts`` judges any other."""
+class FakeVectorStore(Faults):
+    """Rows in a list. Of expressions it knows "item_id (not) in [...]"; ``accepts`` judges any other."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,12 +170,11 @@ class FakeVectorStore(_Faults):
         return found
 
     def _satisfies(self, row: Row, expression: str) -> bool:
-        among = re.search(r"item_id in (\[.*\])$", expression)
-        if among is not None:
-            if row.item_id not in json.loads(among[1]):
-                return False
-            expression = expression[: among.start()].removesuffix(") and ").removeprefix("(")
-        return not expression or self.accepts(row, expression)
+        last = _OF_ITEMS.fullmatch(expression)
+        if last is None:
+            return not expression or self.accepts(row, expression)
+        named = row.item_id in json.loads(last["ids"])
+        return named is (last["word"] == "in") and self._satisfies(row, last["rest"] or "")
 
     async def vectors(
         self, keys: Sequence[str], embedding_version: str, deadline_s: float
@@ -196,7 +208,7 @@ def _native(row: Row) -> FloatArray:
     return row.embedding.native
 
 
-class FakeItemStore(_Faults):
+class FakeItemStore(Faults):
     """Items in a dict, media below ``directory``."""
 
     def __init__(self, directory: Path) -> None:
@@ -220,7 +232,7 @@ class FakeItemStore(_Faults):
         return self.directory / sha256
 
 
-class FakeWriter(_Faults):
+class FakeWriter(Faults):
     """Indexes title and media of an item into the fakes it is given, one item at a time."""
 
     def __init__(self, encoder: FakeEncoder, store: FakeVectorStore, items: FakeItemStore) -> None:
@@ -241,7 +253,7 @@ class FakeWriter(_Faults):
             return UpsertOutcome(draft.id, Outcome.REFUSED, error=ItemError("the id is not one"))
         media, rows = [], []
         text = decode_text(draft.title, Limits())
-        rows.append(self._row(draft, Modality.TEXT, 0, await self._encoder.embed(Modality.TEXT, text, 1.0)))
+        rows.append(self._row(draft, Modality.TEXT, -1, await self._encoder.embed(Modality.TEXT, text, 1.0)))
         for index, data in enumerate(draft.media):
             kind = sniff(data, Limits())
             digest = hashlib.sha256(data).hexdigest()

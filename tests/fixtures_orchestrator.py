@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from fake_feedback import FakeFeedbackStore
 from fakes import EMBEDDING_SET, FakeEncoder, FakeItemStore, FakeVectorStore, FakeWriter
 
 from media import Limits
+from orchestrator.calibrate import EmbeddingSet
+from orchestrator.personalise import Personaliser
 from orchestrator.pipeline import Pipeline
 from orchestrator.query import QueryPart, SearchQuery, SearchResult
 from orchestrator.server import Ports, serve
 from orchestrator.service import Service
 from orchestrator.settings import Settings
+from orchestrator.strengths import Strengths
 from orchestrator.trace import Trace
 from orchestrator.types import ItemDraft
+
+STRENGTHS = Strengths(
+    {"taste": 2.0, "category": 1.0, "tags": 1.0, "modality": 0.5}, {}, tuple(1 / k for k in range(1, 11))
+)
 
 
 @dataclass
@@ -29,14 +38,42 @@ class World:
     encoder: FakeEncoder
     store: FakeVectorStore
     items: FakeItemStore
+    feedback: FakeFeedbackStore
+    embedding_set: EmbeddingSet = EMBEDDING_SET
     writer: FakeWriter = field(init=False)
+    personaliser: Personaliser = field(init=False)
     pipeline: Pipeline = field(init=False)
     service: Service = field(init=False)
 
     def __post_init__(self) -> None:
         self.writer = FakeWriter(self.encoder, self.store, self.items)
-        self.pipeline = Pipeline(self.settings, Limits(), EMBEDDING_SET, self.encoder, self.store, self.items)
-        self.service = Service(self.pipeline, self.writer, self.encoder, self.store, self.items)
+        self.personaliser = Personaliser(
+            self.feedback,
+            self.items,
+            self.store,
+            self.embedding_set.version,
+            STRENGTHS,
+            self.settings.personalise,
+        )
+        self.pipeline = Pipeline(
+            self.settings,
+            Limits(),
+            self.embedding_set,
+            self.encoder,
+            self.store,
+            self.items,
+            self.feedback,
+            self.personaliser,
+        )
+        self.service = Service(
+            self.pipeline,
+            self.writer,
+            self.encoder,
+            self.store,
+            self.items,
+            self.feedback,
+            self.personaliser,
+        )
 
     async def add(self, item_id: str, title: str, *media: bytes, **fields: object) -> None:
         """Indexes one item."""
@@ -63,12 +100,14 @@ async def make_world(tmp_path: Path) -> AsyncGenerator[MakeWorld]:
     """Worlds with settings of one's choice, and no task left over when the test is done."""
     worlds: list[World] = []
 
-    def make(**settings: object) -> World:
+    def make(embedding_set: EmbeddingSet = EMBEDDING_SET, **settings: object) -> World:
         world = World(
             Settings(home=tmp_path, **settings),  # type: ignore[arg-type]
             FakeEncoder(),
             FakeVectorStore(),
             FakeItemStore(tmp_path),
+            FakeFeedbackStore(time.time),
+            embedding_set,
         )
         worlds.append(world)
         return world

@@ -9,7 +9,7 @@ examples finite.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,7 +107,7 @@ def fit_logistic(examples: Examples) -> Logistic:
     return Logistic(scale, float(offset.detach()) - scale * centre)
 
 
-def expected_error(examples: Examples, logistic: Logistic, bins: int = 15) -> float:
+def expected_error(examples: Examples, logistic: Callable[[Floats], Floats], bins: int = 15) -> float:
     """Expected calibration error over bins of equal width (Guo et al. 2017, arXiv:1706.04599)."""
     p = logistic(examples.similarity)
     place = np.minimum((p * bins).astype(int), bins - 1)

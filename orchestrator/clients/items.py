@@ -118,7 +118,7 @@ class ItemStore:
             after = found[-1]
 
     async def vocabulary(self, limit: int) -> Sequence[str]:
-        """At most ``limit`` titles and tags, the most frequent first; computed anew only after a change."""
+        """At most ``limit`` shared tags and titles; computed anew only after a change."""
         changes, size, phrases = self._phrases
         if changes != self._changes or size != limit:
             changes = self._changes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ __all__ = ["ItemsDb", "StoredState"]
 _SCHEMA_VERSION: Final = 1
 _PER_QUERY: Final = 500
 _PHRASE_CHARACTERS: Final = 64
+_SHARED_TAG: Final = 0.01
 _SCHEMA: Final = Path(__file__).with_name("items_schema.sql")
 
 
@@ -141,18 +143,33 @@ class ItemsDb:
         return [h for h in set(hashes) if self._connection.execute(query, (h,)).fetchone() is None]
 
     def phrases(self, limit: int) -> list[str]:
-        """Titles and tags, each once whatever its case; the most frequent first, then the shortest."""
-        counts: Counter[str] = Counter()
+        """What a speaker may name: tags that many items share, then titles; each once whatever its case.
+
+        Both the most frequent first, then the shortest. A tag of one item in a hundred (at least two) counts
+        as shared; rarer ones are mostly words out of titles, and half a title draws speech away from the
+        whole one (docs/adr/0007-expected-phrases.md).
+        """
+        titles: Counter[str] = Counter()
+        tags: Counter[str] = Counter()
         spelling: dict[str, str] = {}
-        for title, tags in self._connection.execute("SELECT title, tags FROM items ORDER BY id"):
-            for phrase in (title, *json.loads(tags)):
-                text = " ".join(phrase.split())
-                if 0 < len(text) <= _PHRASE_CHARACTERS:
-                    key = text.casefold()
-                    spelling.setdefault(key, text)
-                    counts[key] += 1
-        ranked = sorted(counts, key=lambda key: (-counts[key], len(key), key))
-        return [spelling[key] for key in ranked[:limit]]
+        items = 0
+        for title, tagged in self._connection.execute("SELECT title, tags FROM items ORDER BY id"):
+            items += 1
+            for counts, phrases in ((titles, [title]), (tags, json.loads(tagged))):
+                for phrase in phrases:
+                    text = " ".join(phrase.split())
+                    if 0 < len(text) <= _PHRASE_CHARACTERS:
+                        key = text.casefold()
+                        spelling.setdefault(key, text)
+                        counts[key] += 1
+        least = max(2, math.ceil(items * _SHARED_TAG))
+        shared = {key: count for key, count in tags.items() if count >= least}
+        ranked = [
+            key
+            for counts in (shared, titles)
+            for key in sorted(counts, key=lambda key: (-counts[key], len(key), key))
+        ]
+        return [spelling[key] for key in dict.fromkeys(ranked)][:limit]
 
     # ---- writing ----
 

@@ -19,6 +19,7 @@ every error of a Python model one and the same status.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import struct
 from collections.abc import Mapping, Sequence
@@ -27,17 +28,27 @@ from typing import Final, NoReturn, Self
 
 import grpc
 import numpy as np
+from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from media import MediaError
 from orchestrator.errors import DependencyDeadlineError, PartError, ProtocolError, UnavailableError
 from orchestrator.settings import TritonSettings
-from orchestrator.types import NATIVE_DIM, UNIFIED_DIM, Embedding, FloatArray, Modality, Transcript
+from orchestrator.types import (
+    NATIVE_DIM,
+    UNIFIED_DIM,
+    Embedding,
+    FloatArray,
+    Modality,
+    RerankInputs,
+    Transcript,
+)
 
-__all__ = ["EMBED_MODELS", "TRANSCRIBE_MODEL", "TritonClient"]
+__all__ = ["EMBED_MODELS", "RERANK_MODEL", "TRANSCRIBE_MODEL", "TritonClient"]
 
 EMBED_MODELS: Final[Mapping[Modality, str]] = {m: f"embed_{m.value}" for m in Modality}
 TRANSCRIBE_MODEL: Final = "transcribe_audio"
+RERANK_MODEL: Final = "rerank"
 
 _NAME: Final = "triton"
 _READY_DEADLINE_S: Final = 2.0
@@ -110,8 +121,26 @@ class TritonClient:
         heard = text[_LENGTH.size : _LENGTH.size + _LENGTH.unpack_from(text)[0]]
         return Transcript(heard.decode(errors="replace").strip(), float(np.frombuffer(score, np.float32)[0]))
 
+    async def rerank(self, inputs: RerankInputs, deadline_s: float) -> FloatArray:
+        """The probability of each of c candidates, float32 [c].
+
+        Raises:
+            DependencyError: see the module.
+        """
+        request = service_pb2.ModelInferRequest(model_name=RERANK_MODEL)
+        for field in dataclasses.fields(inputs):
+            array: NDArray[np.generic] = getattr(inputs, field.name)
+            datatype = "INT64" if array.dtype == np.int64 else "FP32"
+            request.inputs.add(name=field.name, datatype=datatype, shape=(1, *array.shape))
+            request.raw_input_contents.append(array.tobytes())
+        answer = await self._call(request, ("score",), deadline_s)
+        return _vector(answer, RERANK_MODEL, "score", len(inputs.fused))
+
     async def ready(self) -> bool:
-        """Whether every public model is ready to infer. A server that does not answer is not."""
+        """Whether every public model that a search needs is ready; the re-ranker may be missing.
+
+        A server that does not answer is not ready.
+        """
         names = (*EMBED_MODELS.values(), TRANSCRIBE_MODEL)
         try:
             answers = await asyncio.gather(
@@ -149,12 +178,17 @@ class TritonClient:
         for name, data in inputs.items():
             request.inputs.add(name=name, datatype="BYTES", shape=(1, 1))
             request.raw_input_contents.append(_LENGTH.pack(len(data)) + data)
+        return await self._call(request, outputs, deadline_s)
+
+    async def _call(
+        self, request: service_pb2.ModelInferRequest, outputs: Sequence[str], deadline_s: float
+    ) -> dict[str, bytes]:
         for name in outputs:
             request.outputs.add(name=name)
         try:
             response = await self._stub.ModelInfer(request, timeout=deadline_s)
         except grpc.aio.AioRpcError as error:
-            _raise(error, model)
+            _raise(error, request.model_name)
         names = (output.name for output in response.outputs)
         return dict(zip(names, response.raw_output_contents, strict=False))
 

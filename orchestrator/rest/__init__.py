@@ -1,4 +1,4 @@
-"""The REST face: the same five calls, files of items, and the search page."""
+"""The REST face: the same calls, files of items, and the search page."""
 
 from orchestrator.rest.app import build_app
 

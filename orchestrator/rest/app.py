@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from orchestrator.errors import DeadlineError, InternalError, RequestError, SensoriumError
 from orchestrator.metrics import CONTENT_TYPE
 from orchestrator.rest.answers import error_response, message_response, plain_error
-from orchestrator.rest.bodies import read_item, read_search
+from orchestrator.rest.bodies import read_feedback, read_item, read_search
 from orchestrator.rest.files import Files
 from orchestrator.rest.guard import Guard
 from orchestrator.rest.openapi import describe
@@ -87,6 +87,14 @@ def build_app(service: Service, files: Files, settings: ApiSettings) -> ASGIApp:
     async def thumbnail(request: Request, item_id: str) -> Response:
         item = await service.item_with_media(item_id)
         return await files.thumbnail(item, request.headers.get("if-none-match", ""))
+
+    @app.post("/v1/feedback")
+    async def feedback(request: Request) -> Response:
+        return message_response(await service.feedback(await read_feedback(request)))
+
+    @app.delete("/v1/users/{user}")
+    async def erase_user(user: str) -> Response:
+        return message_response(await service.erase_user(pb.EraseUserRequest(user=user)))
 
     @app.get("/v1/status")
     async def status() -> Response:

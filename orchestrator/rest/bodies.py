@@ -14,7 +14,7 @@ from starlette.requests import Request
 from orchestrator.errors import RequestError
 from sensorium.v1 import sensorium_pb2 as pb
 
-__all__ = ["read_item", "read_search"]
+__all__ = ["read_feedback", "read_item", "read_search"]
 
 M = TypeVar("M", bound=Message)
 
@@ -77,6 +77,15 @@ async def read_item(request: Request, item_id: str) -> pb.Item:
         raise RequestError("the id in the body is not the id in the path")
     item.id = item_id
     return item
+
+
+async def read_feedback(request: Request) -> pb.FeedbackRequest:
+    """The body of ``POST /v1/feedback``.
+
+    Raises:
+        RequestError: it is not what the API describes.
+    """
+    return await _parse(await request.body(), pb.FeedbackRequest())
 
 
 def _is_form(request: Request) -> bool:

@@ -107,6 +107,16 @@ def describe(version: str) -> _Json:
                     parameters=[item],
                 )
             },
+            "/v1/feedback": {
+                "post": _operation(
+                    "Feedback",
+                    "FeedbackResponse",
+                    body={"application/json": {"schema": _ref("FeedbackRequest")}},
+                )
+            },
+            "/v1/users/{user}": {
+                "delete": _operation("EraseUser", "EraseUserResponse", parameters=[_user_parameter()])
+            },
             "/v1/status": {"get": _operation("GetStatus", "Status")},
             "/healthz": {"get": _operation("Liveness", _state("alive"))},
             "/readyz": {"get": _operation("Readiness", _state("ready", "not ready"))},
@@ -151,6 +161,11 @@ def _state(*states: str) -> _Json:
 def _id_parameter() -> _Json:
     schema = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"}
     return {"name": "id", "in": "path", "required": True, "schema": schema}
+
+
+def _user_parameter() -> _Json:
+    schema = {"type": "string", "pattern": "^[A-Za-z0-9._:@-]{1,128}$"}
+    return {"name": "user", "in": "path", "required": True, "schema": schema}
 
 
 def _form(field: str, says: str, files: _Json) -> _Json:

@@ -106,6 +106,11 @@ function readHit(hit) {
       weight: signal.weight ?? 0,
       part: signal.part ?? 0,
     })),
+    influences: (hit.influences ?? []).map((influence) => ({
+      stage: influence.stage ?? "",
+      detail: influence.detail ?? "",
+      change: influence.change ?? 0,
+    })),
     moment: hit.moment
       ? {
           modality: hit.moment.modality ?? "",

@@ -2,6 +2,7 @@
 
 import { mediaUrl } from "./api.js";
 import { byId, h } from "./dom.js";
+import { close, open } from "./feedback.js";
 import { formatPrice, formatScore, formatSpan, MODALITY_NAMES } from "./format.js";
 import { PICTURE_FORMATS, soundPlayer, videoPlayer } from "./player.js";
 
@@ -11,6 +12,7 @@ export function openExplanation(hit) {
   byId("explanation-title").textContent = hit.item.title || hit.item.id;
   byId("explanation-body").replaceChildren(...content(hit).filter(Boolean));
   dialog.showModal();
+  open(hit.item.id);
   dialog.querySelector(".dialog-scroll").scrollTop = 0;
 }
 
@@ -21,7 +23,10 @@ export function mountExplanation() {
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog) dialog.close(); // the backdrop
   });
-  dialog.addEventListener("close", () => byId("explanation-body").replaceChildren()); // stops its sounds
+  dialog.addEventListener("close", () => {
+    byId("explanation-body").replaceChildren(); // stops its sounds
+    close();
+  });
 }
 
 /** A horizontal bar for a value of 0..1; the number beside it carries the meaning. */
@@ -31,7 +36,7 @@ export function bar(value) {
   return h("span", { class: "bar", "aria-hidden": "true" }, fill);
 }
 
-function content({ item, score, signals, moment }) {
+function content({ item, score, signals, moment, influences }) {
   return [
     item.description && h("p", { class: "description" }, item.description),
     facts(item, score, moment),
@@ -46,6 +51,7 @@ function content({ item, score, signals, moment }) {
         "Similarity is the raw closeness of two vectors. The score calibrates it to a probability, so that kinds " +
           "compare. The weight is what it counted for in the fusion; a negative one pushes away.",
       ),
+    ...changes(influences),
     ...media(item),
   ];
 }
@@ -92,6 +98,20 @@ function table(signals) {
       ),
     ),
   );
+}
+
+function changes(influences) {
+  if (influences.length === 0) return [];
+  return [
+    h("h3", {}, "What changed the score since"),
+    h(
+      "ul",
+      { class: "influences" },
+      ...influences.map(({ stage, detail, change }) =>
+        h("li", {}, `${stage}: ${detail} `, h("span", { class: "number" }, `${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(3)}`)),
+      ),
+    ),
+  ];
 }
 
 function media(item) {

@@ -4,6 +4,7 @@ import { search, SearchError, status } from "./api.js";
 import { byId, h } from "./dom.js";
 import { mountDrop, mountPaste } from "./drop.js";
 import { setError } from "./errors.js";
+import { answered, currentUser, mountFeedback } from "./feedback.js";
 import { mountExplanation } from "./explain.js";
 import { FilterPanel } from "./filters.js";
 import { formatCount } from "./format.js";
@@ -83,9 +84,10 @@ async function run({ from, keepAddress = false }) {
   running = mine;
   results.showLoading();
   try {
-    const response = await search(toRequest(sent, options, offset), sent, mine.signal);
+    const response = await search(toRequest(sent, options, offset, currentUser()), sent, mine.signal);
     if (running !== mine) return;
     filters.suggest(response.hits.map((hit) => hit.item));
+    answered(response.requestId, response.hits, offset);
     results.showHits(response, sent, offset, options.limit);
   } catch (error) {
     if (running !== mine) return; // aborted: a newer search, or the user, took over
@@ -240,6 +242,7 @@ function mount() {
   mountPaste((files) => parts.addFiles(files));
   mountTheme(byId("theme"), byId("theme-label"));
   mountExplanation();
+  mountFeedback(byId("learn"), byId("forget"), () => run({ from: 0 }));
 }
 
 function runExample([first, ...others]) {

@@ -42,7 +42,7 @@ export function orderedParts(text, chips) {
 }
 
 /** The SearchRequest in protobuf JSON; parts with a file name it by their place ("part0"). */
-export function toRequest(parts, options, offset) {
+export function toRequest(parts, options, offset, user) {
   const request = {
     parts: parts.map((part, index) =>
       part.file
@@ -53,6 +53,7 @@ export function toRequest(parts, options, offset) {
     mmrLambda: Number((1 - options.diversity).toFixed(2)),
   };
   if (offset > 0) request.offset = offset;
+  if (user) request.user = user;
   if (options.targets.length) request.targetModalities = options.targets;
   const filter = toFilter(options);
   if (filter) request.filter = filter;

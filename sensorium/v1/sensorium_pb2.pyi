@@ -53,18 +53,16 @@ class SearchRequest(_message.Message):
     def __init__(self, parts: _Optional[_Iterable[_Union[QueryPart, _Mapping]]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., target_modalities: _Optional[_Iterable[_Union[Modality, str]]] = ..., limit: _Optional[int] = ..., offset: _Optional[int] = ..., min_score: _Optional[float] = ..., mmr_lambda: _Optional[float] = ..., user: _Optional[str] = ..., options: _Optional[_Union[SearchOptions, _Mapping]] = ...) -> None: ...
 
 class SearchOptions(_message.Message):
-    __slots__ = ("rerank", "attend", "expand", "multi_hop", "personalise")
+    __slots__ = ("rerank", "expand", "multi_hop", "personalise")
     RERANK_FIELD_NUMBER: _ClassVar[int]
-    ATTEND_FIELD_NUMBER: _ClassVar[int]
     EXPAND_FIELD_NUMBER: _ClassVar[int]
     MULTI_HOP_FIELD_NUMBER: _ClassVar[int]
     PERSONALISE_FIELD_NUMBER: _ClassVar[int]
     rerank: bool
-    attend: bool
     expand: bool
     multi_hop: bool
     personalise: bool
-    def __init__(self, rerank: _Optional[bool] = ..., attend: _Optional[bool] = ..., expand: _Optional[bool] = ..., multi_hop: _Optional[bool] = ..., personalise: _Optional[bool] = ...) -> None: ...
+    def __init__(self, rerank: _Optional[bool] = ..., expand: _Optional[bool] = ..., multi_hop: _Optional[bool] = ..., personalise: _Optional[bool] = ...) -> None: ...
 
 class Filter(_message.Message):
     __slots__ = ("price", "category", "tags_any", "tags_all", "available")
@@ -272,6 +270,64 @@ class GetRequest(_message.Message):
     ID_FIELD_NUMBER: _ClassVar[int]
     id: str
     def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class FeedbackRequest(_message.Message):
+    __slots__ = ("user", "events")
+    USER_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    user: str
+    events: _containers.RepeatedCompositeFieldContainer[FeedbackEvent]
+    def __init__(self, user: _Optional[str] = ..., events: _Optional[_Iterable[_Union[FeedbackEvent, _Mapping]]] = ...) -> None: ...
+
+class FeedbackEvent(_message.Message):
+    __slots__ = ("request_id", "item_id", "kind", "position", "dwell_ms")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        KIND_UNSPECIFIED: _ClassVar[FeedbackEvent.Kind]
+        CLICK: _ClassVar[FeedbackEvent.Kind]
+        DWELL: _ClassVar[FeedbackEvent.Kind]
+        ADD: _ClassVar[FeedbackEvent.Kind]
+        DISMISS: _ClassVar[FeedbackEvent.Kind]
+    KIND_UNSPECIFIED: FeedbackEvent.Kind
+    CLICK: FeedbackEvent.Kind
+    DWELL: FeedbackEvent.Kind
+    ADD: FeedbackEvent.Kind
+    DISMISS: FeedbackEvent.Kind
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    DWELL_MS_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    item_id: str
+    kind: FeedbackEvent.Kind
+    position: int
+    dwell_ms: float
+    def __init__(self, request_id: _Optional[str] = ..., item_id: _Optional[str] = ..., kind: _Optional[_Union[FeedbackEvent.Kind, str]] = ..., position: _Optional[int] = ..., dwell_ms: _Optional[float] = ...) -> None: ...
+
+class FeedbackResponse(_message.Message):
+    __slots__ = ("stored", "known", "unknown")
+    STORED_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    stored: int
+    known: int
+    unknown: int
+    def __init__(self, stored: _Optional[int] = ..., known: _Optional[int] = ..., unknown: _Optional[int] = ...) -> None: ...
+
+class EraseUserRequest(_message.Message):
+    __slots__ = ("user",)
+    USER_FIELD_NUMBER: _ClassVar[int]
+    user: str
+    def __init__(self, user: _Optional[str] = ...) -> None: ...
+
+class EraseUserResponse(_message.Message):
+    __slots__ = ("requests", "events")
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    requests: int
+    events: int
+    def __init__(self, requests: _Optional[int] = ..., events: _Optional[int] = ...) -> None: ...
 
 class GetStatusRequest(_message.Message):
     __slots__ = ()

@@ -54,6 +54,16 @@ class SensoriumStub:
                 request_serializer=sensorium_dot_v1_dot_sensorium__pb2.GetRequest.SerializeToString,
                 response_deserializer=sensorium_dot_v1_dot_sensorium__pb2.Item.FromString,
                 _registered_method=True)
+        self.Feedback = channel.unary_unary(
+                '/sensorium.v1.Sensorium/Feedback',
+                request_serializer=sensorium_dot_v1_dot_sensorium__pb2.FeedbackRequest.SerializeToString,
+                response_deserializer=sensorium_dot_v1_dot_sensorium__pb2.FeedbackResponse.FromString,
+                _registered_method=True)
+        self.EraseUser = channel.unary_unary(
+                '/sensorium.v1.Sensorium/EraseUser',
+                request_serializer=sensorium_dot_v1_dot_sensorium__pb2.EraseUserRequest.SerializeToString,
+                response_deserializer=sensorium_dot_v1_dot_sensorium__pb2.EraseUserResponse.FromString,
+                _registered_method=True)
         self.GetStatus = channel.unary_unary(
                 '/sensorium.v1.Sensorium/GetStatus',
                 request_serializer=sensorium_dot_v1_dot_sensorium__pb2.GetStatusRequest.SerializeToString,
@@ -92,6 +102,20 @@ class SensoriumServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Feedback(self, request, context):
+        """Stores what a user did with an answer. An event sent again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseUser(self, request, context):
+        """Removes everything that is stored of a user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStatus(self, request, context):
         """What is running: versions, counts, the state of each dependency.
         """
@@ -121,6 +145,16 @@ def add_SensoriumServicer_to_server(servicer, server):
                     servicer.Get,
                     request_deserializer=sensorium_dot_v1_dot_sensorium__pb2.GetRequest.FromString,
                     response_serializer=sensorium_dot_v1_dot_sensorium__pb2.Item.SerializeToString,
+            ),
+            'Feedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.Feedback,
+                    request_deserializer=sensorium_dot_v1_dot_sensorium__pb2.FeedbackRequest.FromString,
+                    response_serializer=sensorium_dot_v1_dot_sensorium__pb2.FeedbackResponse.SerializeToString,
+            ),
+            'EraseUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseUser,
+                    request_deserializer=sensorium_dot_v1_dot_sensorium__pb2.EraseUserRequest.FromString,
+                    response_serializer=sensorium_dot_v1_dot_sensorium__pb2.EraseUserResponse.SerializeToString,
             ),
             'GetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatus,
@@ -236,6 +270,60 @@ class Sensorium:
             '/sensorium.v1.Sensorium/Get',
             sensorium_dot_v1_dot_sensorium__pb2.GetRequest.SerializeToString,
             sensorium_dot_v1_dot_sensorium__pb2.Item.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Feedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sensorium.v1.Sensorium/Feedback',
+            sensorium_dot_v1_dot_sensorium__pb2.FeedbackRequest.SerializeToString,
+            sensorium_dot_v1_dot_sensorium__pb2.FeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sensorium.v1.Sensorium/EraseUser',
+            sensorium_dot_v1_dot_sensorium__pb2.EraseUserRequest.SerializeToString,
+            sensorium_dot_v1_dot_sensorium__pb2.EraseUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fake_feedback import FakeFeedbackStore
 from fakes import FakeEncoder, FakeItemStore, FakeVectorStore, FakeWriter
 
 from indexing import Indexer
+from orchestrator.clients.feedback import FeedbackStore as RealFeedbackStore
 from orchestrator.clients.items import ItemStore as RealItemStore
 from orchestrator.clients.milvus import VectorStore as RealVectorStore
 from orchestrator.clients.triton import TritonClient
+from orchestrator.feedback import FeedbackStore
 from orchestrator.types import CatalogueWriter, Encoder, ItemStore, VectorStore
 
 CASES = [
@@ -19,6 +22,7 @@ CASES = [
         (Encoder, (TritonClient, FakeEncoder)),
         (VectorStore, (RealVectorStore, FakeVectorStore)),
         (ItemStore, (RealItemStore, FakeItemStore)),
+        (FeedbackStore, (RealFeedbackStore, FakeFeedbackStore)),
         (CatalogueWriter, (Indexer, FakeWriter)),
     ]
     for cls in classes

@@ -16,6 +16,7 @@ from export.fetch import file_sha256
 from export.graphs import GRAPHS
 from export.profile import load_profile
 from export.quantize import integer_share
+from export.reranker_steps import default_for, is_trained
 from export.settings import Settings
 
 REPOSITORY = Settings().model_repository
@@ -55,7 +56,8 @@ def _run(path: Path, feed: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_embedding_names_the_set(embedding: dict[str, Any]) -> None:
-    assert set(embedding) == {"profile", "embedding_version", "models", "calibration"}
+    optional = {"fusion", "rerank"}
+    assert set(embedding) - optional == {"profile", "embedding_version", "models", "calibration"}
     assert embedding["profile"] == "lite"
     prefix, number, digest = embedding["embedding_version"].rsplit("-", 2)
     assert (prefix, number) == ("lite", "1")
@@ -67,6 +69,22 @@ def test_embedding_names_the_set(embedding: dict[str, Any]) -> None:
         assert set(logistic) == {"scale", "bias"}
         assert np.isfinite(list(logistic.values())).all()
         assert logistic["scale"] > 0
+
+
+def test_a_re_ranker_is_named_if_one_was_trained_on_these_heads(embedding: dict[str, Any]) -> None:
+    settings = Settings()
+    assert ("rerank" in embedding) == is_trained(settings, "lite")
+    if "rerank" not in embedding:
+        pytest.skip("no re-ranker was trained on these heads: run `make rerank`")
+    entry = embedding["rerank"]
+    assert set(entry) == {"version", "precision", "sha256", "default_for"}
+    assert entry["default_for"] == default_for(settings, "lite")
+    folder = REPOSITORY / "rerank" / entry["version"]
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert file_sha256(folder / "model.onnx") == entry["sha256"] == manifest["files"]["model.onnx"]
+    assert max(manifest["parity"]["max_abs"].values()) <= PROFILE.parity_max_abs
+    assert manifest["gate"]["inputs"] >= 16
+    assert (integer_share(folder / "model.onnx") > 0.5) == (entry["precision"] == "int8")
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -12,12 +12,13 @@ import pytest
 from tritonclient.grpc import model_config_pb2
 
 from media import AUDIO_BUCKETS_S, SAMPLE_RATE_HZ, TOKEN_BUCKETS
+from orchestrator.settings import RerankSettings
 from serving.repository import read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 REPOSITORY = ROOT / "model_repository"
 NAMES = sorted(path.parent.name for path in REPOSITORY.glob("*/config.pbtxt"))
-ENCODERS = [name for name in NAMES if name.startswith("encode_")]
+GRAPHS = [name for name in NAMES if name.startswith("encode_") or name == "rerank"]
 ENSEMBLES = [name for name in NAMES if name.startswith("embed_")]
 
 # What the table's types are called in config.pbtxt and in ONNX.
@@ -62,7 +63,7 @@ def written(cell: str) -> Tensors:
 
 def test_the_repository_holds_exactly_the_models_of_the_table() -> None:
     assert sorted(table()) == NAMES
-    assert len(NAMES) == 13
+    assert len(NAMES) == 14
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -70,8 +71,10 @@ def test_config_agrees_with_the_table(name: str) -> None:
     kind, inputs, outputs = table()[name]
     config = config_of(name)
     assert kind == (config.platform or config.backend)
-    # A clip is eight pictures: 32 of them took 12 GB and ran at half the speed of one at a time.
-    assert config.max_batch_size == (4 if config.name.endswith("_video") else 32)
+    # A clip is eight pictures: 32 of them took 12 GB and ran at half the speed of one at a time. A row of the
+    # re-ranker is a query with all its candidates, 0.8 MB.
+    smaller = {"embed_video": 4, "decode_video": 4, "encode_video": 4, "rerank": 8}
+    assert config.max_batch_size == smaller.get(config.name, 32)
     for cell, entries in ((inputs, config.input), (outputs, config.output)):
         stated, actual = written(cell), tensors(entries)
         assert set(re.findall(r"`(\w+)`", cell)) == set(actual)
@@ -109,8 +112,8 @@ def test_ensembles_are_wired_to_tensors_of_equal_type_and_shape(name: str) -> No
     assert len(tensors(config.output)) > 0
 
 
-@pytest.mark.parametrize("name", ENCODERS)
-def test_encoders_agree_with_their_graphs(name: str) -> None:
+@pytest.mark.parametrize("name", GRAPHS)
+def test_configs_agree_with_their_graphs(name: str) -> None:
     built = [int(path.parent.name) for path in (REPOSITORY / name).glob("[0-9]*/model.onnx")]
     path = REPOSITORY / name / str(max(built, default=1)) / "model.onnx"
     if not path.is_file():
@@ -141,7 +144,7 @@ def test_encoders_agree_with_their_graphs(name: str) -> None:
             )
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", GRAPHS)
 def test_warm_up_uses_shapes_that_decoders_give(name: str) -> None:
     config = config_of(name)
     declared = tensors(config.input)
@@ -158,10 +161,18 @@ def test_warm_up_uses_shapes_that_decoders_give(name: str) -> None:
         for tensor, value in sample.inputs.items():
             dtype, dims = declared[tensor]
             assert model_config_pb2.DataType.Name(value.data_type) == dtype
-            if dims == (-1,):
+            if tensor in buckets:
                 assert value.dims[0] in buckets[tensor]
             else:
-                assert tuple(value.dims) == dims
+                assert all(d in (-1, v) for d, v in zip(dims, value.dims, strict=True))
+        if name == "rerank":
+            # what a query of one vector sends: sizes of one name agree across tensors
+            vectors, candidates = sample.inputs["query"].dims[0], sample.inputs["rows"].dims[0]
+            assert list(sample.inputs["evidence"].dims) == [candidates, vectors, 4]
+            assert [sample.inputs[tensor].dims[0] for tensor in ("query_kind", "query_weight")] == [
+                vectors
+            ] * 2
+            assert (candidates, list(sample.inputs["fused"].dims)) == (RerankSettings().pool, [candidates])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -136,6 +136,7 @@ def test_nothing_sticks_out_at_any_width(open_page, catalogue_items, width):
 def test_filters_fold_on_a_phone(open_page):
     page = open_page(viewport={"width": 360, "height": 800}).page
     toggle = page.locator("#filter-toggle")
+    expect(page.locator(".keys")).to_be_hidden()
     expect(page.locator("#filters")).to_be_hidden()
     toggle.click()
     expect(toggle).to_have_attribute("aria-expanded", "true")

@@ -384,7 +384,7 @@ async def test_metrics_count_what_happened(rest: Rest) -> None:
 
 async def test_logs_hold_times_and_no_content(rest: Rest, capsys: pytest.CaptureFixture[str]) -> None:
     world, client = rest
-    await client.post("/v1/search", json={"parts": [{"text": "sekret words"}], "user": "sekret person"})
+    await client.post("/v1/search", json={"parts": [{"text": "sekret words"}], "user": "sekret-person"})
     world.items.fail["get_many"] = KeyError("sekret cause")
     await client.post("/v1/search", json={"parts": [{"text": "sekret words"}]})
     await client.post("/v1/search", json={"parts": [{"text": "a"}], "sekret": 1})

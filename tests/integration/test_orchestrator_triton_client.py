@@ -20,8 +20,17 @@ from orchestrator.errors import (
     UnavailableError,
 )
 from orchestrator.settings import TritonSettings
+from orchestrator.types import RerankInputs
 
 VECTOR = np.full(1024, 1 / 32, np.float32)
+LISTED = RerankInputs(
+    query=np.stack([VECTOR] * 3),
+    query_kind=np.array([1, 2, 5]),
+    query_weight=np.array([1, 1, -0.5], np.float32),
+    rows=np.arange(2 * 4 * 1024, dtype=np.float32).reshape(2, 4, 1024),
+    evidence=np.zeros((2, 3, 4), np.float32),
+    fused=np.array([0.9, 0.1], np.float32),
+)
 
 
 class Kserve(service_pb2_grpc.GRPCInferenceServiceServicer):
@@ -109,6 +118,36 @@ async def test_a_transcript_and_its_phrases(kserve: Kit) -> None:
     assert json.loads(request.raw_input_contents[1][4:]) == ["a frög", "tree"]
     await client.transcribe(b"x", [], 5)
     assert [tensor.name for tensor in server.requests[1].inputs] == ["audio"]
+
+
+async def test_the_re_ranker_gets_tensors_of_numbers(kserve: Kit) -> None:
+    server, client = kserve
+    server.outputs["rerank"] = {"score": np.array([0.25, 0.5], np.float32).tobytes()}
+    found = await client.rerank(LISTED, 5)
+    assert found.tolist() == [0.25, 0.5]
+    (request,) = server.requests
+    shapes = {t.name: (t.datatype, list(t.shape)) for t in request.inputs}
+    assert shapes == {
+        "query": ("FP32", [1, 3, 1024]),
+        "query_kind": ("INT64", [1, 3]),
+        "query_weight": ("FP32", [1, 3]),
+        "rows": ("FP32", [1, 2, 4, 1024]),
+        "evidence": ("FP32", [1, 2, 3, 4]),
+        "fused": ("FP32", [1, 2]),
+    }
+    sent = dict(zip(shapes, request.raw_input_contents, strict=True))
+    assert sent["query_kind"] == np.array([1, 2, 5]).tobytes()
+    assert sent["rows"] == LISTED.rows.tobytes()
+
+
+@pytest.mark.parametrize("scores", [[0.5], [0.5, 0.5, 0.5], [0.5, np.nan]])
+async def test_scores_that_are_not_one_number_a_candidate_are_refused(
+    kserve: Kit, scores: list[float]
+) -> None:
+    server, client = kserve
+    server.outputs["rerank"] = {"score": np.array(scores, np.float32).tobytes()}
+    with pytest.raises(ProtocolError):
+        await client.rerank(LISTED, 5)
 
 
 @pytest.mark.parametrize(

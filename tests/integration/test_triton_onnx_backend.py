@@ -27,6 +27,7 @@ max_batch_size: 8
 input [ { name: "rows", data_type: %s, dims: [ 1 ] } ]
 output [ { name: "values", data_type: TYPE_FP32, dims: [ 1, 2 ] } ]
 output [ { name: "twice", data_type: TYPE_FP32, dims: [ 1, 2 ] } ]
+output [ { name: "company", data_type: TYPE_INT64, dims: [ 1 ] } ]
 dynamic_batching { max_queue_delay_microseconds: 20000 }
 """
 GOOD = (
@@ -53,17 +54,24 @@ REFUSED = {
 
 
 def lookup_graph() -> onnx.ModelProto:
-    """rows INT64[B, 1] -> values FP32[B, 1, 2] of a table of three rows, and their doubles."""
+    """rows INT64[B, 1] -> values FP32[B, 1, 2] of a table of three rows, their doubles, company INT64[B, 1].
+
+    Company is B, so that an answer tells how many rows were in its call.
+    """
     table = helper.make_tensor("table", TensorProto.FLOAT, [3, 2], [0, 1, 10, 11, 20, 21])
     nodes = [
         helper.make_node("Gather", ["table", "rows"], ["values"]),
         helper.make_node("Add", ["values", "values"], ["twice"]),
+        helper.make_node("Shape", ["rows"], ["shape"]),
+        helper.make_node("Shape", ["rows"], ["size"], start=0, end=1),
+        helper.make_node("Expand", ["size", "shape"], ["company"]),
     ]
     inputs = [helper.make_tensor_value_info("rows", TensorProto.INT64, ["batch", 1])]
     outputs = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 1, 2])
         for name in ("values", "twice")
     ]
+    outputs.append(helper.make_tensor_value_info("company", TensorProto.INT64, ["batch", 1]))
     graph = helper.make_graph(nodes, "lookup", inputs, outputs, [table])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
@@ -132,6 +140,22 @@ def test_answers_of_a_batch_go_to_their_requests(client: InferenceServerClient) 
         answers = list(pool.map(lambda row: look_up(client, row), rows))
     for row, answer in zip(rows, answers, strict=True):
         assert answer["values"][:, 0, 0].tolist() == [10 * number for number in row]
+
+
+def test_a_batch_is_one_call_of_the_graph(client: InferenceServerClient) -> None:
+    before = statistics(client)
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda row: look_up(client, [row % 3], "company"), range(64)))
+    after = statistics(client)
+    calls = sum(1 / int(answer["company"][0, 0]) for answer in answers)
+    assert after["inference_count"] - before["inference_count"] == 64
+    assert calls == pytest.approx(after["execution_count"] - before["execution_count"])
+    assert calls <= 32
+
+
+def statistics(client: InferenceServerClient) -> dict[str, int]:
+    (model,) = client.get_inference_statistics("lookup", client_timeout=10).model_stats
+    return {"inference_count": model.inference_count, "execution_count": model.execution_count}
 
 
 def test_what_the_graph_refuses_fails_alone(client: InferenceServerClient) -> None:

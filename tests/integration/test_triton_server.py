@@ -60,7 +60,8 @@ def counts(triton: Triton, model: str) -> tuple[float, float]:
 
 
 def test_every_public_model_is_ready(triton: Triton) -> None:
-    assert set(triton.state.models) == set(PUBLIC)
+    # the re-ranker is there where one was trained
+    assert set(triton.state.models) - {"rerank"} == set(PUBLIC)
     assert all(model.canary_ms is not None for model in triton.state.models.values())
 
 

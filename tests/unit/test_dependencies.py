@@ -14,7 +14,17 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS = {path.parent.name for path in ROOT.glob("*/__init__.py")} | {"milvus"}
-BASE = ("benchmarks", "catalogue", "cli", "evaluation", "indexing", "media", "orchestrator", "serving")
+BASE = (
+    "benchmarks",
+    "catalogue",
+    "cli",
+    "evaluation",
+    "indexing",
+    "media",
+    "orchestrator",
+    "queries",
+    "serving",
+)
 EXTRAS = {
     "export": ("export",),
     "training": ("export", "evaluation", "training"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = (
     "media",
     "catalogue",
+    "queries",
     "export",
     "training",
     "model_repository",
@@ -30,8 +32,9 @@ ROOMS = (
 MAY: dict[str, tuple[str, ...]] = {
     "media": (),
     "catalogue": ("media", "sensorium.v1"),
+    "queries": ("media", "catalogue", "sensorium.v1"),
     "export": ("media",),
-    "training": ("export", "media", "catalogue", "evaluation.metrics"),
+    "training": ("export", "media", "catalogue", "queries", "evaluation.metrics", "sensorium.v1"),
     "model_repository": ("media",),
     "serving": (),
     "sensorium": (),
@@ -43,7 +46,7 @@ MAY: dict[str, tuple[str, ...]] = {
         "orchestrator.clients",
         "orchestrator.settings",
     ),
-    "evaluation": ("sensorium.v1", "catalogue"),
+    "evaluation": ("sensorium.v1", "catalogue", "queries"),
     "benchmarks": ("media", "catalogue", "sensorium.v1"),
     "cli": (
         "media",
@@ -60,11 +63,16 @@ MAY: dict[str, tuple[str, ...]] = {
 # Inside the orchestrator arrows point inward: a module may import those of its own or an inner ring.
 RINGS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
-    frozenset({"types", "settings"}),
+    frozenset({"types", "settings", "feedback"}),
     frozenset({"query"}),
-    frozenset({"trace", "deadlines", "calibrate", "cache", "diversify", "filters", "metrics", "logs"}),
-    frozenset({"admit", "classify", "compose", "fusion", "answer", "wire"}),
-    frozenset({"embed", "transcribe", "retrieve"}),
+    frozenset({"trace", "deadlines", "calibrate", "evidence", "cache", "diversify", "filters", "metrics"})
+    | frozenset({"logs", "profile", "strengths"}),
+    frozenset({"admit", "classify", "compose", "fusion", "late", "answer", "row_vectors"})
+    | frozenset({"wire", "feedback_wire"}),
+    frozenset({"searches"}),
+    frozenset({"embed", "transcribe", "retrieve", "personalise", "rerank"}),
+    frozenset({"hop", "expand", "record"}),
+    frozenset({"refine"}),
     frozenset({"pipeline"}),
     frozenset({"service"}),
     frozenset({"grpc_server", "rest"}),
@@ -115,6 +123,39 @@ def test_a_room_imports_only_what_it_may(room: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_modules_of_a_room_form_layers(room: str) -> None:
+    """No circle of imports, also where an import inside a function would hide it."""
+    modules = {module(path): path for path in sources(room)}
+    graph: dict[str, set[str]] = {name: set() for name in modules}
+    for own, path in modules.items():
+        for name, _ in imports(path):
+            # The longest beginning of the name that is a module: the rest is something inside it.
+            parts = name.split(".")
+            found = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+            graph[own].add(next((each for each in found if each in modules), own))
+        graph[own].discard(own)
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
+def test_training_never_sees_the_human_recordings() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for room in ("training", "queries")
+        for path in sources(room)
+        for name, line in imports(path)
+        if under(name, "queries.recordings")
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 @pytest.mark.parametrize("room", SERVING_PATH)
 def test_the_serving_path_imports_no_torch(room: str) -> None:
     wrong = [
@@ -161,9 +202,9 @@ def test_arrows_inside_the_orchestrator_point_inward() -> None:
 def test_only_the_clients_know_triton_and_milvus() -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
-        for room in ("orchestrator", "indexing")
+        for room in ("orchestrator", "indexing", "evaluation")
         for path in sources(room)
-        if "clients" not in path.parts
+        if "clients" not in path.parts and path.relative_to(ROOT).as_posix() != "evaluation/recogniser.py"
         for name, line in imports(path)
         if name.partition(".")[0] in {"tritonclient", "pymilvus", "milvus_lite"}
     ]

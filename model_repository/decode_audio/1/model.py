@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from media import Limits, MediaError, audio_input, decode_audio
+from media import AUDIO_BUCKETS_S, Limits, MediaError, audio_input, decode_audio
 
 _NAMES = ("samples", "mask")
 
@@ -32,7 +32,9 @@ class TritonPythonModel:
 
     def _decode(self, values: np.ndarray) -> list[np.ndarray] | MediaError:
         try:
-            rows = [audio_input(decode_audio(value, self._limits).samples) for value in values.flat]
+            # Nothing beyond the last bucket is read: nothing beyond it is decoded.
+            sounds = [decode_audio(v, self._limits, first_s=AUDIO_BUCKETS_S[-1]) for v in values.flat]
+            rows = [audio_input(sound.samples) for sound in sounds]
         except MediaError as error:
             return error
         return [_padded(arrays) for arrays in zip(*rows, strict=True)]

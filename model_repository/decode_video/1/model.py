@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from media import VIDEO_FRAMES, Limits, MediaError, decode_video, video_input
+from media import AUDIO_BUCKETS_S, VIDEO_FRAMES, Limits, MediaError, Video, decode_video, video_input
 
 _NAMES = ("frames", "samples", "mask")
 
@@ -33,11 +33,15 @@ class TritonPythonModel:
 
     def _decode(self, values: np.ndarray) -> list[np.ndarray] | MediaError:
         try:
-            rows = [video_input(decode_video(v, self._limits, frames=VIDEO_FRAMES)) for v in values.flat]
+            rows = [video_input(self._video(value)) for value in values.flat]
         except MediaError as error:
             return error
         frames, samples, mask = zip(*rows, strict=True)
         return [np.stack(frames), _padded(samples), _padded(mask)]
+
+    def _video(self, value: bytes) -> Video:
+        # Of the sound nothing beyond the last bucket is read: nothing beyond it is decoded.
+        return decode_video(value, self._limits, frames=VIDEO_FRAMES, sound_s=AUDIO_BUCKETS_S[-1])
 
 
 def _padded(arrays: tuple[np.ndarray, ...]) -> np.ndarray:

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from moonshine import Moonshine
-from search import Transcript, choose, greedy, phrase_search
+from search import Transcript, choose, greedy
 from tokens import Tokens
 from vocabulary import Vocabularies, Vocabulary
 
-from media import SAMPLE_RATE_HZ, Limits, MediaError, audio_input, decode_audio
+from media import AUDIO_BUCKETS_S, SAMPLE_RATE_HZ, Limits, MediaError, audio_input, decode_audio
 
 _THREADS = 1
 _TOKENS_A_SECOND = 6.5  # Moonshine's own bound against endless repetition
@@ -65,7 +65,8 @@ class TritonPythonModel:
 
     def _decode(self, values: list[bytes]) -> list[_Sound] | MediaError:
         try:
-            return [_Sound(*audio_input(decode_audio(v, self._limits).samples), None) for v in values]
+            sounds = [decode_audio(v, self._limits, first_s=AUDIO_BUCKETS_S[-1]) for v in values]
+            return [_Sound(*audio_input(sound.samples), None) for sound in sounds]
         except MediaError as error:
             return error
 
@@ -93,8 +94,7 @@ class TritonPythonModel:
                 vocabulary = group[row].vocabulary
                 if vocabulary is not None:
                     own = (first[0][[row]], first[1].take([row]))
-                    found = phrase_search(self._model, own, vocabulary.root)
-                    transcript = choose(transcript, vocabulary, found)
+                    transcript = choose(self._model, own, transcript, vocabulary)
                 transcripts[places[row]] = transcript
         return [transcripts[place] for place in range(len(sounds))]
 

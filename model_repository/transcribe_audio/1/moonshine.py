@@ -24,7 +24,10 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the decoder has read of B hypotheses. Arrays are float32 [B, 8, length, 36], by input name."""
+    """What the decoder has read of B hypotheses. Arrays are float32 [B, 8, length, 36], by input name.
+
+    Those of the encoder, memory and mask may have one row for all.
+    """
 
     memory: Floats  # float32 [B, frames, 288]
     mask: Ints  # int64 [B, samples]
@@ -40,6 +43,15 @@ class State:
             {name: array[index] for name, array in self.encoder.items()},
             {name: array[index] for name, array in self.decoder.items()},
         )
+
+    def branch(self, rows: list[int]) -> State:
+        """Hypotheses about one sound, each going on from one of `rows`.
+
+        What the encoder gave stays one row: the graph broadcasts it, so it need not be copied for each.
+        """
+        index = np.asarray(rows, np.intp)
+        decoder = {name: array[index] for name, array in self.decoder.items()}
+        return State(self.memory, self.mask, self.encoder, decoder)
 
 
 class Moonshine:

@@ -33,10 +33,15 @@ _CACHED = 4
 
 @dataclass(slots=True)
 class Node:
-    """A place in the prefix tree. `phrase` is set where a phrase may end."""
+    """A place in the prefix tree, reached by `token`.
 
+    `phrase` is set where a phrase may end; `longest` is the most tokens that may follow, the end included.
+    """
+
+    token: int = -1
     children: dict[int, Node] = field(default_factory=dict)
     phrase: str | None = None
+    longest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +85,10 @@ class Vocabularies:
                 continue
             for form in _spoken_forms(phrase):
                 by_letters.setdefault(letters(form), phrase)
-                node = root
-                for token in self._tokens.encode(form):
-                    node = node.children.setdefault(token, Node())
+                node, tokens = root, self._tokens.encode(form)
+                for place, token in enumerate(tokens):
+                    node = node.children.setdefault(token, Node(token))
+                    node.longest = max(node.longest, len(tokens) - place)
                 node.phrase = node.phrase or phrase
         return Vocabulary(root, by_letters)
 

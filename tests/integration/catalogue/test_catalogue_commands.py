@@ -19,6 +19,7 @@ from catalogue.__main__ import EXIT_UNAVAILABLE
 from catalogue.settings import CatalogueSettings
 from catalogue.stamps import PACKAGE
 from catalogue.stamps_build import build
+from cli import catalogues
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -81,6 +82,22 @@ def test_without_apt_the_exit_code_says_so(tmp_path: Path) -> None:
     assert "apt-get" in done.stderr
     assert "generate" in done.stderr
     assert not (tmp_path / "out" / "manifest.jsonl").exists()
+
+
+def test_the_demo_takes_the_generated_catalogue_where_there_is_no_apt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("SENSORIUM_HOME", str(tmp_path))
+    monkeypatch.setattr(catalogues, "GENERATED_ITEMS", 2)
+    with pytest.raises(FileNotFoundError, match="make catalogue"):
+        catalogues.demo_manifest(tmp_path)
+    for _ in range(2):
+        assert catalogues.main() == 0
+        assert "using the generated catalogue instead" in " ".join(capfd.readouterr().err.split())
+    manifest = catalogues.demo_manifest(tmp_path)
+    assert manifest == tmp_path / "catalogues" / "generated" / "manifest.jsonl"
+    assert len(list(read_catalogue(manifest))) == 2
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -58,12 +59,37 @@ def test_a_linked_folder_is_not_entered(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"x" * (MAX_TEXT_BYTES + 1), "longer than"), (b"\xff\xfe\x00", "not UTF-8")]
+    ("content", "reason"),
+    [(b"x" * (MAX_TEXT_BYTES + 1), "longer than"), (b"\xff\xfe\x00", "not UTF-8"), (b" \n", "is empty")],
 )
 def test_a_bad_text(tree: Path, content: bytes, reason: str) -> None:
     (tree / "bad.txt").write_bytes(content)
     with pytest.raises(FolderError, match=reason):
         list(read_folder(tree))
+
+
+def test_what_cannot_be_read_is_told_and_the_rest_goes_on(tree: Path) -> None:
+    (tree.parent / "secret.png").write_bytes(b"secret")
+    (tree / "animals" / "frogs" / "toad.jpg").symlink_to(tree.parent / "secret.png")
+    (tree / "animals" / "frogs" / "tree_frog.txt").write_bytes(b"\xff\xfe\x00")
+    (tree / "nowhere.png").symlink_to(tree / "gone.png")
+    (tree / "loop.png").symlink_to(tree / "loop.png")
+    (tree / "long.txt").write_bytes(b"x" * (MAX_TEXT_BYTES + 1))
+    os.mkfifo(tree / "pipe.wav")
+    told: list[FolderError] = []
+    items = {item.id: item for item in read_folder(tree, told.append)}
+    assert set(items) == {"note", "animals.frogs.tree_frog", "animals.frogs.toad"}
+    assert items["animals.frogs.tree_frog"].description == ""
+    assert len(items["animals.frogs.tree_frog"].media) == 2
+    assert [path.name for path in items["animals.frogs.toad"].paths()] == ["toad.png"]
+    assert {error.path.name: error.reason for error in told} == {
+        "toad.jpg": "is a link that leaves the folder",
+        "tree_frog.txt": "not UTF-8",
+        "nowhere.png": "is a link that leads nowhere",
+        "loop.png": "is a link that leads nowhere",
+        "long.txt": f"longer than {MAX_TEXT_BYTES} bytes",
+        "pipe.wav": "is not a file",
+    }
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import save_file
 
 from export.errors import InstallError
 from export.fetch import file_sha256
+from export.fusion import calibration_hash
 from export.graphs import GRAPHS
 from export.install import install_files, install_model, write_embedding
 from export.pipeline import Exporter
 from export.profile import Profile, load_profile
 from export.records import run_step
+from export.reranker import Reranker, Shape
+from export.reranker_steps import HEADS, RERANK, heads_sha256, is_trained
 from export.settings import Settings
 
 MODEL = "encode_text"
@@ -153,3 +158,63 @@ def test_embedding_names_a_whole_set(settings: Settings) -> None:
     assert write_embedding(profile, settings, models, {}) == first
     models["encode_text"]["sha256"] = "1" * 64
     assert write_embedding(profile, settings, models, {}) != first
+
+
+def test_fusion_stands_beside_its_own_calibration_and_changes_no_version(settings: Settings) -> None:
+    profile = load_profile("lite")
+    models = {name: {"version": "1", "precision": "int8", "sha256": "0" * 64} for name in GRAPHS}
+    folder = settings.checkpoints / "lite"
+    folder.mkdir(parents=True)
+    calibration = {"text->image": {"scale": 12, "bias": -4.5}}
+    (folder / "calibration.json").write_text(json.dumps(calibration))
+    plain = write_embedding(profile, settings, models, {})
+    assert "fusion" not in json.loads((settings.model_repository / "embedding.json").read_text())
+
+    learned = {"text": {"bias": -6.0, "pairs": {"text->image": {"weight": 0.5, "floor": -5.0}}}}
+    (folder / "fusion.json").write_text(
+        json.dumps({"fusion": learned, "calibration": calibration_hash(calibration)})
+    )
+    assert write_embedding(profile, settings, models, {}) == plain
+    assert json.loads((settings.model_repository / "embedding.json").read_text())["fusion"] == learned
+
+    (folder / "calibration.json").write_text(json.dumps({"text->image": {"scale": 13, "bias": -4.5}}))
+    assert write_embedding(profile, settings, models, {}) != plain
+    assert "fusion" not in json.loads((settings.model_repository / "embedding.json").read_text())
+
+
+def _trained_reranker(settings: Settings) -> Path:
+    """Files that stand for heads, and a re-ranker that was trained on them."""
+    folder = settings.checkpoints / "lite"
+    folder.mkdir(parents=True)
+    for head in HEADS:
+        (folder / f"{head}.safetensors").write_text(head)
+    (folder / "calibration.json").write_text(json.dumps({"text->image": {"scale": 12, "bias": -4.5}}))
+    about = {"heads_sha256": heads_sha256(folder), "default_for": ["image", "mixed"]}
+    shape = Shape(layers=1, width=8, heads=1, hidden=8)
+    metadata = {"shape": json.dumps(asdict(shape)), "about": json.dumps(about)}
+    save_file(dict(Reranker(shape).state_dict()), folder / "rerank.safetensors", metadata)
+    return folder
+
+
+def test_a_re_ranker_belongs_to_the_heads_it_was_trained_on(settings: Settings) -> None:
+    folder = _trained_reranker(settings)
+    assert is_trained(settings, "lite")
+    (folder / "image.safetensors").write_text("others")
+    assert not is_trained(settings, "lite")
+    (folder / "rerank.safetensors").unlink()
+    assert not is_trained(settings, "lite")
+
+
+def test_rows_do_not_depend_on_the_re_ranker(settings: Settings) -> None:
+    _trained_reranker(settings)
+    profile = load_profile("lite")
+    models = {name: {"version": "1", "precision": "int8", "sha256": "0" * 64} for name in GRAPHS}
+    without = write_embedding(profile, settings, models, {})
+    target = settings.model_repository / "embedding.json"
+    assert "rerank" not in json.loads(target.read_text())
+    for digest in ("2" * 64, "3" * 64):
+        entry = {"version": "1", "precision": "fp32", "sha256": digest}
+        assert write_embedding(profile, settings, {**models, RERANK: entry}, {}) == without
+        content = json.loads(target.read_text())
+        assert content["rerank"] == {**entry, "default_for": ["image", "mixed"]}
+        assert set(content["models"]) == set(GRAPHS)

@@ -203,10 +203,20 @@ async def test_vocabulary(tmp_path: Path) -> None:
         assert await store.vocabulary(10) == []
         await put(store, CatalogueItem(id="a", title="Green  Frog", tags=("frog", "animal")))
         await put(store, CatalogueItem(id="b", title="Dog", tags=("Animal", "x" * 65)))
-        assert await store.vocabulary(10) == ["animal", "Dog", "frog", "Green Frog"]
+        assert await store.vocabulary(10) == ["animal", "Dog", "Green Frog"], "one item's own tag is no name"
         assert await store.vocabulary(2) == ["animal", "Dog"]
         await store.delete("b")
-        assert await store.vocabulary(10) == ["frog", "animal", "Green Frog"]
+        assert await store.vocabulary(10) == ["Green Frog"]
+
+
+async def test_words_of_one_title_do_not_push_titles_out(tmp_path: Path) -> None:
+    async with ItemStore(tmp_path) as store:
+        for number in range(30):
+            tags = (f"word{number}", f"part{number}", "all")
+            await put(store, CatalogueItem(id=f"i{number}", title=f"Word{number} part{number}", tags=tags))
+        phrases = await store.vocabulary(31)
+        assert phrases[0] == "all"
+        assert set(phrases[1:]) == {f"Word{number} part{number}" for number in range(30)}
 
 
 async def test_tags_are_stored_as_a_list(tmp_path: Path) -> None:

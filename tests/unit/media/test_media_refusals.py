@@ -14,6 +14,7 @@ from PIL import Image
 from media import (
     BombError,
     CorruptError,
+    DeadlineError,
     Kind,
     Limits,
     MediaError,
@@ -22,6 +23,7 @@ from media import (
     TooLongError,
     TooManyFramesError,
     TooManyPixelsError,
+    TruncatedError,
     UnsupportedError,
     decode_audio,
     decode_image,
@@ -30,6 +32,7 @@ from media import (
     sniff,
 )
 from media.cutting import encode_flac
+from media.tracks import Tracks
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -202,3 +205,65 @@ def test_empty_and_tiny(files, limits, kind):
         for refuse in (_decode, probe):
             with pytest.raises(MediaError):
                 refuse(data[:end], kind, limits)
+
+
+def test_a_jpeg_of_thousands_of_scans(limits):
+    """Each is a pass over all pixels: half a megabyte would be minutes of work."""
+    file = io.BytesIO()
+    Image.new("L", (2000, 2000), 128).save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    error = _all_ways(data[:-2] + scan * 200 + b"\xff\xd9", limits)
+    assert isinstance(error, BombError)
+    assert decode_image(data[:-2] + scan * 10 + b"\xff\xd9", limits).shape == (2000, 2000, 3)
+
+
+def test_a_photograph_of_48_megapixels(limits):
+    file = io.BytesIO()
+    Image.effect_noise((800, 600), 60).resize((8000, 6000)).save(file, "JPEG", progressive=True)
+    kind = sniff(file.getvalue(), limits)
+    assert probe(file.getvalue(), kind, limits).width == 8000
+    assert decode_image(file.getvalue(), limits, kind).shape == (6000, 8000, 3)
+
+
+def test_a_large_run_length_coded_bitmap(limits):
+    def bitmap(runs: bytes) -> bytes:
+        info = struct.pack("<IiiHHIIiiII", 40, 4, 4, 1, 8, 1, len(runs), 0, 0, 256, 256)
+        head = struct.pack("<2sIHHI", b"BM", 1078 + len(runs), 0, 0, 1078)
+        return head + info + bytes(1024) + runs
+
+    assert decode_image(bitmap(b"\4\7\0\0" * 4 + b"\0\1"), limits).shape == (4, 4, 3)
+    assert isinstance(_all_ways(bitmap(b"\4\7" * 1_100_000), limits), UnsupportedError)
+
+
+@pytest.mark.parametrize(("modality", "name"), [("image", "png"), ("video", "png"), ("audio", "ogg")])
+def test_checksums_are_held_to(files, limits, modality, name):
+    """One bit, late in the file, in what a decoder might make something of."""
+    data = bytearray(files[modality, name])
+    data[len(data) - (40 if name == "ogg" else 24)] ^= 1
+    with pytest.raises(CorruptError):
+        probe(bytes(data), sniff(files[modality, name], limits), limits)
+
+
+def test_a_cut_mp3_that_tells_its_length(files, limits):
+    data = files["audio", "mp3"]
+    probe(data, sniff(data, limits), limits)
+    assert isinstance(_all_ways(data[: len(data) // 2], limits), TruncatedError)
+
+
+def test_a_video_with_too_much_to_decode_is_refused_before_the_first_frame(encoder, limits, monkeypatch):
+    data = encoder("mp4", video="libx264", seconds=4.0, options={"g": "1000"})  # one group of 40 pictures
+    slow = Limits(decode_deadline_s=10, decode_pixels_per_s=64 * 48)
+    monkeypatch.setattr(Tracks, "_decode", lambda *_: pytest.fail("a frame was decoded"))
+    with pytest.raises(DeadlineError) as caught:
+        decode_video(data, slow, frames=8)
+    assert caught.value.limit == "decode_deadline_s=10"
+
+
+def test_only_what_is_wanted_counts_as_work(encoder):
+    """Ten frames would do: of the first group alone, one frame has to be decoded."""
+    data = encoder("mp4", video="libx264", seconds=4.0, options={"g": "4", "bf": "0"})
+    limits = Limits(decode_deadline_s=10, decode_pixels_per_s=64 * 48)
+    assert decode_video(data, limits, frames=1).frames.shape[0] == 1
+    with pytest.raises(DeadlineError):
+        decode_video(data, limits)

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from media import Limits, TooLongError, decode_audio, decode_video, probe, segments, sniff
-from media.cutting import encode_flac, spans
+from media.cutting import encode_flac
+from media.spans import spans
 
 SHORT = Limits(
     segment_audio_s=2.0, segment_audio_overlap_s=0.5, segment_video_s=2.0, segment_video_overlap_s=0.5
@@ -131,3 +132,15 @@ def test_limits_hold_before_anything_is_cut(files, limits, key, field):
     data = files[key]
     with pytest.raises(TooLongError):
         next(iter(segments(data, sniff(data, limits), Limits(**{field: 1.0}))))
+
+
+@pytest.mark.parametrize("key", [("audio", "mp3"), ("video", "mp4")])
+def test_nothing_beyond_what_is_asked_for(encoder, limits, key):
+    long = encoder(
+        key[1],
+        video="libx264" if key[0] == "video" else "",
+        audio="aac" if key[0] == "video" else "libmp3lame",
+        seconds=6.0,
+    )
+    pieces = list(segments(long, sniff(long, SHORT), SHORT, first_s=3.0))
+    assert (pieces[0].start_s, pieces[-1].end_s) == (0.0, pytest.approx(3.0))

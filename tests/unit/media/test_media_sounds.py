@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from media import (
+    SAMPLE_RATE_HZ,
     CorruptError,
     EmptyError,
     Limits,
@@ -22,6 +23,7 @@ from media import (
     sniff,
     thumbnail,
 )
+from media.audio import Resampler
 
 FORMATS = ["wav", "flac", "ogg", "mp3", "m4a", "webm"]
 
@@ -213,3 +215,23 @@ def test_wave_picture(files, limits):
     assert (picture.format, picture.size) == ("WEBP", (256, 128))
     extrema = picture.convert("L").getextrema()
     assert extrema[0] < 128 < extrema[1]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_only_the_beginning_is_decoded(files, limits, monkeypatch, name):
+    data = files["audio", name]
+    whole = decode_audio(data, limits).samples
+    decoded: list[int] = []
+    push = Resampler.push
+
+    def counted(self, frame):
+        decoded.append(0 if frame is None else frame.samples * SAMPLE_RATE_HZ // frame.sample_rate)
+        return push(self, frame)
+
+    monkeypatch.setattr(Resampler, "push", counted)
+    first = decode_audio(data, limits, first_s=0.5)
+    assert first.duration_s == 0.5
+    np.testing.assert_array_equal(first.samples, whole[: first.samples.size])
+    assert sum(decoded) < 0.8 * SAMPLE_RATE_HZ  # of two seconds
+    with pytest.raises(TooLongError):  # what is not decoded is still too long
+        decode_audio(data, Limits(max_audio_s=1.5), first_s=0.5)

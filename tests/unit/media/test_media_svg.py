@@ -11,12 +11,14 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import psutil
 import pytest
 from PIL import Image
 
+import media.svg as svg_module
 from media import (
     BombError,
     CorruptError,
@@ -130,7 +132,7 @@ def test_the_renderer_itself_opens_no_file(limits, tmp_path):
             markup = (
                 f'{HEAD}<image width="40" height="20" preserveAspectRatio="none" href="{address}"/></svg>'
             )
-            drawn = Image.open(io.BytesIO(renderer.render(markup.encode(), limits)))
+            drawn = Image.open(io.BytesIO(renderer.render(markup.encode(), limits, 5.0)))
             assert drawn.getextrema()[3] == (0, 0), "something was drawn"
     finally:
         renderer.close()
@@ -216,6 +218,44 @@ def test_sizes_are_bounded():
         _decode(" " * 200, Limits(max_svg_bytes=200))
     with pytest.raises(BombError):
         _decode("<g/>" * 20, Limits(max_svg_elements=20))
+    with pytest.raises(BombError) as caught:  # one element: the parser reads all of it before it says a word
+        _decode("<g " + " ".join(f'a{i}=""' for i in range(20)) + "/>", Limits(max_svg_attributes=20))
+    assert caught.value.limit == "max_svg_attributes=20"
+
+
+def test_reading_counts_against_the_time_for_rendering(limits, monkeypatch):
+    asked: list[float] = []
+
+    def render(markup: bytes, limits: Limits, cpu_s: float) -> bytes:
+        asked.append(cpu_s)
+        return _png()
+
+    def slow_check(data: bytes, limits: Limits) -> bytes:
+        until = time.thread_time() + 0.2
+        while time.thread_time() < until:
+            pass
+        return data
+
+    monkeypatch.setattr(svg_module.RENDERER, "render", render)
+    _decode("", limits)
+    monkeypatch.setattr(svg_module, "check_svg", slow_check)
+    _decode("", limits)
+    _decode("", replace(limits, svg_deadline_s=0.1))
+    assert 0 < asked[1] <= limits.svg_deadline_s - 0.2 < asked[0] <= limits.svg_deadline_s
+    assert 0 < asked[2] < 0.1
+
+
+def test_a_renderer_that_was_stopped_is_replaced_before_the_next_picture(limits):
+    renderer = Renderer()
+    markup = f"{HEAD}{_use_bomb(8)}</svg>".encode()
+    try:
+        with pytest.raises((DeadlineError, BombError)):
+            renderer.render(markup, limits, 0.01)
+        waiting = renderer._process.pid
+        assert renderer.render(f"{HEAD}</svg>".encode(), limits, 0.5)
+        assert renderer._process.pid == waiting
+    finally:
+        renderer.close()
 
 
 def test_cut_and_broken(limits):
@@ -240,7 +280,8 @@ def test_renderer_is_shared_by_threads_and_survives_being_killed(limits):
     markup = f'{HEAD}<rect width="9" height="9"/></svg>'.encode()
     sizes: list[int] = []
     threads = [
-        threading.Thread(target=lambda: sizes.append(len(renderer.render(markup, limits)))) for _ in range(6)
+        threading.Thread(target=lambda: sizes.append(len(renderer.render(markup, limits, 5.0))))
+        for _ in range(6)
     ]
     try:
         for thread in threads:
@@ -251,7 +292,7 @@ def test_renderer_is_shared_by_threads_and_survives_being_killed(limits):
         assert len(sizes) == 6
         os.kill(renderer._process.pid, 9)
         renderer._process.wait()
-        assert len(renderer.render(markup, limits)) == sizes[0]
+        assert len(renderer.render(markup, limits, 5.0)) == sizes[0]
     finally:
         renderer.close()
     assert renderer._process is None

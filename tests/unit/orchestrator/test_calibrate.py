@@ -66,6 +66,14 @@ def test_the_file_is_read(tmp_path: Path) -> None:
     assert found.version == "lite-1-abcdef01"
     assert found.precision == {"encode_text": "int8"}
     assert set(found.calibration.pairs) == set(PAIRS)
+    assert found.rerank_for is None
+
+
+def test_a_re_ranker_is_read_with_what_it_is_for(tmp_path: Path) -> None:
+    entry = {"version": "2", "precision": "fp32", "sha256": "0" * 64, "default_for": ["image"]}
+    found = load_embedding_set(embedding_file(tmp_path, rerank=entry))
+    assert found.rerank_for == {"image"}
+    assert found.precision == {"encode_text": "int8", "rerank": "fp32"}
 
 
 @pytest.mark.parametrize("pair", ["video->audio", "audio->audio/native"])
@@ -80,6 +88,7 @@ def test_a_missing_pair_is_named(tmp_path: Path, pair: str) -> None:
     [
         {"calibration": None},
         {"embedding_version": 7},
+        {"rerank": {"version": "1", "precision": "fp32"}},
         {"calibration": {name: {"scale": -1.0, "bias": 0.0} for name in PAIRS}},
         {"calibration": {name: {"scale": 1.0} for name in PAIRS}},
     ],

@@ -106,11 +106,6 @@ def test_no_evidence_for_a_part_is_little_but_not_nothing() -> None:
     assert found["a"] == pytest.approx(math.sqrt(FLOOR))
 
 
-def test_min_score_cuts_off() -> None:
-    signals = [signal("a", 0.7), signal("b", 0.3)]
-    assert [candidate.item_id for candidate in fuse(signals, {0: 1.0}, 0.5)] == ["a"]
-
-
 def test_equal_scores_are_ordered_by_id() -> None:
     signals = [signal(item, 0.5) for item in "cab"]
     assert [candidate.item_id for candidate in fuse(signals, {0: 1.0})] == ["a", "b", "c"]

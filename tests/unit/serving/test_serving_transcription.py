@@ -129,6 +129,7 @@ class Decoder:
 
     def __init__(self, heard: list[int], size: int) -> None:
         self._heard, self._size = heard, size
+        self.rows: list[int] = []
 
     def scores(self, rows: int, place: int) -> np.ndarray:
         scores = np.full((rows, self._size), -9.0, np.float32)
@@ -136,6 +137,7 @@ class Decoder:
         return scores
 
     def step(self, ids: np.ndarray, state: Place) -> tuple[np.ndarray, Place]:
+        self.rows.append(len(ids))
         return self.scores(len(ids), state.place + 1), Place(state.place + 1)
 
 
@@ -145,6 +147,8 @@ class Place:
 
     def take(self, rows: list[int]) -> Place:
         return self
+
+    branch = take
 
 
 def test_search_finds_the_phrase_that_was_heard(modules: dict[str, ModuleType], tokens: object) -> None:
@@ -167,13 +171,43 @@ def test_endless_repetition_is_bounded(modules: dict[str, ModuleType]) -> None:
     assert ids == [7] * 12
 
 
+def test_a_phrase_that_cannot_reach_the_mean_is_not_followed(
+    modules: dict[str, ModuleType], tokens: object
+) -> None:
+    heard = [*tokens.encode("Fox."), 2]  # type: ignore[attr-defined]
+    decoder = Decoder(heard, 259 + len(WORDS) + 1)
+    first = (decoder.scores(1, 0), Place(0))
+    vocabulary = modules["vocabulary"].Vocabularies(tokens).get(b'["a bear", "a fox"]')
+    find = modules["search"].phrase_search
+    assert find(decoder, first, vocabulary.root, -0.2).text == "a fox"
+    assert max(decoder.rows) == 1, "nothing but the phrase that was heard is worth a step"
+    assert find(decoder, first, vocabulary.root, -0.05) is None
+
+
+def test_the_tree_knows_how_far_it_goes(modules: dict[str, ModuleType], tokens: object) -> None:
+    vocabulary = modules["vocabulary"].Vocabularies(tokens).get(b'["fox", "fox bear"]')
+
+    def depth(node: object) -> int:
+        ends = [1] if node.phrase is not None else []  # type: ignore[attr-defined]
+        return max(ends + [1 + depth(child) for child in node.children.values()])  # type: ignore[attr-defined]
+
+    def check(node: object) -> None:
+        for token, child in node.children.items():  # type: ignore[attr-defined]
+            assert (child.token, child.longest) == (token, depth(child))
+            check(child)
+
+    check(vocabulary.root)
+
+
 def test_the_margin_decides(modules: dict[str, ModuleType], tokens: object) -> None:
     search = modules["search"]
+    heard = [*tokens.encode("Fox."), 2]  # type: ignore[attr-defined]
+    decoder = Decoder(heard, 259 + len(WORDS) + 1)
+    first = (decoder.scores(1, 0), Place(0))
     vocabulary = modules["vocabulary"].Vocabularies(tokens).get(b'["a fox", "mountaingoat"]')
-    free = search.Transcript("Box.", -0.5)
-    near, far = search.Transcript("a fox", -0.5 - 0.9 * search.MARGIN), search.Transcript("a fox", -9.0)
-    assert search.choose(free, vocabulary, near) is near
-    assert search.choose(free, vocabulary, far) is free
-    assert search.choose(free, vocabulary, None) is free
-    spelt = search.choose(search.Transcript("Mountain goat!", -0.2), vocabulary, far)
+    near = search.Transcript("Box.", -0.1 + 0.9 * search.MARGIN)
+    far = search.Transcript("Box.", -0.1 + 1.1 * search.MARGIN)
+    assert search.choose(decoder, first, near, vocabulary).text == "a fox"
+    assert search.choose(decoder, first, far, vocabulary) is far
+    spelt = search.choose(decoder, first, search.Transcript("Mountain goat!", -0.2), vocabulary)
     assert (spelt.text, spelt.score) == ("mountaingoat", -0.2)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from export.adapters import load_heads
+from export.fusion import calibration_hash
 from training.checkpoints import MAX_BYTES
 from training.run import NATIVE_PAIRS
 from training.validation import MODALITIES
@@ -40,3 +41,16 @@ def test_metrics_are_json_without_nan_and_name_no_test_figure() -> None:
     metrics = json.loads(text)
     assert metrics["validation"]["text->image"]["queries"] == 131
     assert "test" not in metrics
+
+
+def test_fusion_weights_are_for_the_committed_calibration_and_never_negative() -> None:
+    folder = CHECKPOINTS / "lite"
+    content = json.loads((folder / "fusion.json").read_text())
+    calibration = json.loads((folder / "calibration.json").read_text())
+    assert content["calibration"] == calibration_hash(calibration)
+    for modality, fusion in content["fusion"].items():
+        assert math.isfinite(fusion["bias"])
+        for name, pair in fusion["pairs"].items():
+            assert name.startswith((f"{modality}->", "transcript->"))
+            assert pair["weight"] >= 0, name
+            assert math.isfinite(pair["floor"]), name
