@@ -5,7 +5,9 @@ contrastive loss runs against every name there is at once: negatives are all of 
 in batches that two cores can carry. In the other direction a name looks for its picture in the batch
 (together the symmetric InfoNCE of van den Oord et al. 2018, arXiv:1807.03748). Distillation (Hinton et al.
 2015, arXiv:1503.02531; learning without forgetting, Li and Hoiem 2016, arXiv:1606.09282) holds the ImageNet
-classes where they were, as class words name pictures. Batch norms keep their running statistics.
+classes where they were, as class words name pictures. What block FIRST_TUNED reads is mixed between two
+pictures of a batch, and with it what they are called (manifold mixup, Verma et al. 2019, arXiv:1806.05236):
+without it two epochs learn the drawings by heart. Batch norms keep their running statistics.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ __all__ = ["Tuning", "fine_tune"]
 @dataclass(frozen=True)
 class Tuning:
     """How long and how hard. `keep` weighs the distillation; at temperature `soft` names that mean nearly the
-    same share a picture."""
+    same share a picture. `mixup` is both parameters of the beta distribution that shares are drawn from."""
 
     epochs: int = 4
     batch: int = 48
@@ -40,6 +42,7 @@ class Tuning:
     soft: float = 0.05
     keep: float = 1.0
     dropout: float = 0.2
+    mixup: float = 1.0
     ridge: float = 3_000.0
     seed: int = 0
 
@@ -101,18 +104,24 @@ def fine_tune(
             taken = np.sort(order[start : start + tuning.batch])
             view = rng.integers(0, views.front.shape[1], len(taken))
             front = torch.from_numpy(views.front[taken, view]).float()
-            was = torch.from_numpy(views.logits[taken, view]).float()
+            was = softmax(torch.from_numpy(views.logits[taken, view]).float(), dim=1)
             rows = torch.from_numpy(taken)
+            share = float(rng.beta(tuning.mixup, tuning.mixup))
+            share = max(share, 1 - share)
+            partner = torch.from_numpy(rng.permutation(len(rows)))
+            front = share * front + (1 - share) * front[partner]
+            was = share * was + (1 - share) * was[partner]
             features, logits = network.back(front.contiguous(memory_format=torch.channels_last), FIRST_TUNED)
             mapped = normalize(outer(dropout(features - mean, tuning.dropout)), dim=1)
             named = normalize(words.words(logits) - centre, dim=1)
             both = normalize(mapped + named, dim=1)
             target = softmax(texts[rows] @ bank.T / tuning.soft, dim=1)
+            target = share * target + (1 - share) * target[partner]
             loss = torch.zeros(())
             for seen in (mapped, both):
                 loss = loss + cross_entropy(seen @ bank.T / tuning.temperature, target) / 2
                 loss = loss + _find(seen, texts[rows], own[rows], tuning.temperature) / 2
-            forgot = kl_div(log_softmax(logits, dim=1), softmax(was, dim=1), reduction="batchmean")
+            forgot = kl_div(log_softmax(logits, dim=1), was, reduction="batchmean")
             optimiser.zero_grad()
             torch.autograd.backward(loss + tuning.keep * forgot)
             nn.utils.clip_grad_norm_(tuned, 1.0)
