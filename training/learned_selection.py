@@ -28,7 +28,7 @@ SHARES = (0.0, 0.25, 0.5, 0.75)
 STEPS = (40, 160, 320)
 MEANS: tuple[tuple[str, dict[str, object]], ...] = (
     ("MLP heads: inner layers of 256", {"hidden": 256}),
-    ("one view instead of three (no augmentation)", {"views": 1}),
+    ("one view instead of three: no augmentation", {"views": 1}),
     ("learned temperature", {"learn_temperature": True}),
     ("modality dropout 0.3", {"modality_dropout": 0.3}),
     ("hard negatives from 16 k-means clusters", {"clusters": 16}),
