@@ -112,7 +112,7 @@ def translation(text: str, language: str) -> str:
 
 
 def _translated(settings: Settings, data: Dataset, encoders: Encoders) -> Floats:
-    media = settings.home / "catalogues" / "stamps" / "media"
+    media = settings.home.absolute() / "catalogues" / "stamps" / "media"
     folder = unpack(PACKAGE, settings.cache) / STAMPS_FOLDER
     files = [(folder / stamp.picture.relative_to(media)).with_suffix(".txt") for stamp in data.stamps]
     texts = [file.read_text("utf-8", errors="replace") if file.is_file() else "" for file in files]
