@@ -30,6 +30,7 @@ __all__ = [
     "AudioHead",
     "Heads",
     "ImageHead",
+    "Kernel",
     "Projection",
     "TextHead",
     "VideoHead",
@@ -40,6 +41,7 @@ SEMANTIC_DIM, LEARNED_DIM, VISUAL_DIM = 384, 384, 256
 EMBEDDING_DIM = SEMANTIC_DIM + LEARNED_DIM + VISUAL_DIM
 TEXT_DIM, IMAGE_DIM, CLASSES, AUDIO_DIM, SOUND_DIM = 384, 1280, 1000, 576, 288
 AUDIO_NATIVE_DIM, MOTION_DIM, VIDEO_NATIVE_DIM = 512, 480, 2048
+KERNEL_AXES = 256
 
 
 class Projection(nn.Module):
@@ -63,16 +65,55 @@ class Projection(nn.Module):
         return out
 
 
+class Kernel(nn.Module):
+    """Standardise, turn to the main axes, then weigh `points` by a Gaussian of their distance: [B, inputs] ->
+    [B, outputs].
+
+    Kernel ridge regression's prediction (Saunders et al. 1998): a picture that lies near some of the training
+    pictures gets their texts. `width` is what the squared distance is multiplied by.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    axes: Tensor
+    points: Tensor
+    width: Tensor
+
+    def __init__(self, inputs: int, outputs: int, points: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("scale", torch.ones(inputs))
+        self.register_buffer("axes", torch.zeros(inputs, KERNEL_AXES))
+        self.register_buffer("points", torch.zeros(points, KERNEL_AXES))
+        self.register_buffer("width", torch.tensor(1.0))
+        self.outer = nn.Linear(points, outputs, bias=False)
+
+    def near(self, x: Tensor) -> Tensor:
+        """How near x [B, inputs] is to every point: [B, points], 1 where it is one."""
+        z = ((x - self.mean) * self.scale) @ self.axes
+        # |z|^2 + |p|^2 - 2 z.p, as ONNX has no pairwise distance
+        squared = z.square().sum(1, keepdim=True) + self.points.square().sum(1) - 2 * z @ self.points.T
+        return torch.exp(-self.width * squared.clamp(min=0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.outer(self.near(x))
+        return out
+
+
 class TextHead(nn.Module):
-    """pooled [B, 384] (mean-pooled tokens, any norm) -> embedding [B, 1024]."""
+    """pooled [B, 384] (mean-pooled tokens, any norm) -> embedding [B, 1024].
+
+    `hidden` is the width of the residual's inner layer; 0: it is a linear map.
+    """
 
     mean: Tensor
     weights: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: int = 0) -> None:
         super().__init__()
+        self.hidden = hidden
         self.register_buffer("mean", torch.zeros(TEXT_DIM))
-        self.learned = Projection(TEXT_DIM, LEARNED_DIM)
+        self.learned = Projection(TEXT_DIM, LEARNED_DIM, hidden)
         self.register_buffer("weights", torch.ones(2))
 
     def forward(self, pooled: Tensor) -> Tensor:
@@ -90,8 +131,9 @@ class ImageHead(nn.Module):
     softmax of the logits, name the picture: a convex combination of semantic embeddings (Norouzi et al. 2013,
     arXiv:1312.5650). `prior` [1000] is what the classifier says of any drawing, whatever it shows, and is
     taken off first (logit adjustment, Menon et al. 2021, arXiv:2007.07314). `semantic_map` is a ridge
-    regression to the text space, `mix` its share beside the words. Both maps read the features and the words,
-    [B, 1280 + 384].
+    regression to the text space, `mix` its share beside the words: linear, or over the nearness to `points`
+    training pictures. `learned` has an inner layer of `hidden`, or none. Both maps read the features and the
+    words, [B, 1280 + 384].
     """
 
     prototypes: Tensor
@@ -101,11 +143,14 @@ class ImageHead(nn.Module):
     mix: Tensor
     weights: Tensor
 
-    def __init__(self, top: int = 50) -> None:
+    def __init__(self, top: int = 50, points: int = 0, hidden: int = 0) -> None:
         super().__init__()
-        self.top = top
-        self.semantic_map = Projection(IMAGE_DIM + SEMANTIC_DIM, SEMANTIC_DIM)
-        self.learned = Projection(IMAGE_DIM + SEMANTIC_DIM, LEARNED_DIM)
+        self.top, self.points, self.hidden = top, points, hidden
+        read = IMAGE_DIM + SEMANTIC_DIM
+        self.semantic_map: Kernel | Projection = (
+            Kernel(read, SEMANTIC_DIM, points) if points else Projection(read, SEMANTIC_DIM)
+        )
+        self.learned = Projection(read, LEARNED_DIM, hidden)
         self.visual = Projection(IMAGE_DIM, VISUAL_DIM)
         self.register_buffer("prototypes", torch.zeros(CLASSES, SEMANTIC_DIM))
         self.register_buffer("prior", torch.zeros(CLASSES))
@@ -209,7 +254,8 @@ def load_heads(profile: str, checkpoints_dir: Path) -> Heads:
     states = {name: _read(folder / f"{name}.safetensors") for name in ("text", "image", "audio", "video")}
     try:
         image = ImageHead(**states["image"][0])
-        heads = Heads(TextHead(), image, AudioHead(**states["audio"][0]), VideoHead(image))
+        text, audio = TextHead(**states["text"][0]), AudioHead(**states["audio"][0])
+        heads = Heads(text, image, audio, VideoHead(image))
         heads.text.load_state_dict(states["text"][1])
         # a checkpoint from before the prior was fitted takes nothing off
         heads.image.load_state_dict({"prior": torch.zeros(CLASSES)} | states["image"][1])

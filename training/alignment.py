@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from export.adapters import ImageHead, Projection, TextHead
+from export.adapters import ImageHead, Kernel, Projection, TextHead
 
 __all__ = [
     "Options",
@@ -26,22 +26,39 @@ __all__ = [
 ]
 
 Floats = npt.NDArray[np.float32]
+MEDIAN_OF = 400
+"""Pairs whose distances say how wide a kernel is; the catalogue's come first."""
 
 
 @dataclass(frozen=True)
 class Pairs:
     """Pictures with their texts: features [n, 1280], logits [n, 1000], text [n, 384] unit norm and about its
-    own source's mean, weight [n], meaning (n normalised texts)."""
+    own source's mean, weight [n], meaning (n normalised texts). `parts` [n, 2, 384], where a text has some,
+    are the title's and the keywords' vectors, zeros for what is not there; none: the text is of one part."""
 
     features: Floats
     logits: Floats
     text: Floats
     weight: Floats
     meaning: tuple[str, ...]
+    parts: Floats | None = None
 
     def take(self, rows: npt.NDArray[np.intp]) -> Pairs:
         meaning = tuple(self.meaning[row] for row in rows)
-        return Pairs(self.features[rows], self.logits[rows], self.text[rows], self.weight[rows], meaning)
+        return Pairs(
+            self.features[rows],
+            self.logits[rows],
+            self.text[rows],
+            self.weight[rows],
+            meaning,
+            self.split_text()[rows],
+        )
+
+    def split_text(self) -> Floats:
+        """`parts`, or the text as its only part."""
+        if self.parts is not None:
+            return self.parts
+        return np.stack([self.text, np.zeros_like(self.text)], axis=1)
 
 
 def concatenate(parts: Sequence[Pairs]) -> Pairs:
@@ -51,14 +68,18 @@ def concatenate(parts: Sequence[Pairs]) -> Pairs:
         np.concatenate([part.text for part in parts]),
         np.concatenate([part.weight for part in parts]),
         tuple(meaning for part in parts for meaning in part.meaning),
+        np.concatenate([part.split_text() for part in parts]),
     )
 
 
 @dataclass(frozen=True)
 class Options:
     """What is chosen on validation. `prior` is how much of the training pictures' mean logits is taken off,
-    `mix` the ridge map's share beside the class words, `learned` the learned block's share of the cosine,
-    `visual` the norm of the visual block beside the others' 1."""
+    `mix` the map's share beside the class words, `learned` the learned block's share of the cosine, `visual`
+    the norm of the visual block beside the others' 1. `kernel` 0 is the linear ridge map of strength `ridge`;
+    above it the map is kernel ridge regression of strength `noise`, a Gaussian that falls to exp(-kernel) at
+    the median distance of training pictures. `hypernym` is the weight of a class's hypernym in its
+    prototype."""
 
     temperature: float = 1.0
     prior: float = 1.0
@@ -66,6 +87,9 @@ class Options:
     ridge: float = 3_000.0
     words_scale: float = 30.0
     mix: float = 0.35
+    kernel: float = 0.0
+    noise: float = 0.2
+    hypernym: float = 0.0
     learned: float = 0.0
     visual: float = 0.7
 
@@ -84,7 +108,8 @@ def fit_heads(
             the classes' prior are taken.
         options: see `Options`.
     """
-    text, image = TextHead(), ImageHead()
+    points = len(pairs.meaning) if options.kernel else 0
+    text, image = TextHead(), ImageHead(points=points)
     image.prototypes.copy_(torch.from_numpy(prototypes))
     image.temperature.fill_(options.temperature)
     with torch.no_grad():
@@ -100,10 +125,13 @@ def fit_heads(
             projection.mean.copy_(torch.cat([features.mean(dim=0), centre]))
             projection.scale[:1280] = 1 / (features.std(dim=0) + 0.05)
             projection.scale[1280:] = options.words_scale
-        solved = _ridge((seen - image.semantic_map.mean) * image.semantic_map.scale, pairs, options.ridge)
-        _set(image.semantic_map, solved)
-        _set(image.learned, torch.zeros_like(solved))
-        _set(text.learned, torch.zeros(384, 384))
+        if isinstance(image.semantic_map, Kernel):
+            _solve_kernel(image.semantic_map, seen, pairs, options)
+        else:
+            standard = (seen - image.semantic_map.mean) * image.semantic_map.scale
+            _set(image.semantic_map, _ridge(standard, pairs, options.ridge))
+        for residual in (image.learned, text.learned):
+            _set(residual, torch.zeros_like(residual.outer.weight))
         image.mix.fill_(options.mix)
     weigh_blocks(text, image, options)
     return text.eval(), image.eval()
@@ -136,6 +164,20 @@ def _ridge(inputs: torch.Tensor, pairs: Pairs, strength: float) -> torch.Tensor:
     gram = x.T @ (x * weight) + strength * torch.eye(x.shape[1], dtype=torch.float64)
     solved: torch.Tensor = torch.linalg.solve(gram, x.T @ (y * weight))
     return solved.T.float()
+
+
+def _solve_kernel(kernel: Kernel, seen: torch.Tensor, pairs: Pairs, options: Options) -> None:
+    """Weighted kernel ridge regression to the unit-norm texts: every pair is a point."""
+    x = (seen - kernel.mean) * kernel.scale
+    _, axes = torch.linalg.eigh((x.T @ x).double())
+    kernel.axes.copy_(axes.flip(1)[:, : kernel.axes.shape[1]])
+    kernel.points.copy_(x @ kernel.axes)
+    squared = torch.cdist(kernel.points[:MEDIAN_OF], kernel.points[:MEDIAN_OF]).square()
+    kernel.width.copy_(options.kernel / squared.median())
+    gram = kernel.near(seen).double()
+    gram += options.noise * torch.diag(1 / torch.from_numpy(pairs.weight).double())
+    solved = torch.linalg.solve(gram, torch.from_numpy(pairs.text).double())
+    kernel.outer.weight.data.copy_(solved.T)
 
 
 def fit_visual(image: ImageHead, pictures: Floats) -> None:

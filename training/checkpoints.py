@@ -25,7 +25,8 @@ def save_heads(heads: Heads, folder: Path) -> None:
         TrainingError: a file would be larger than MAX_BYTES.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    configs = {"image": {"top": heads.image.top}, "audio": {"hidden": _hidden(heads)}}
+    image = {"top": heads.image.top, "points": heads.image.points, "hidden": heads.image.hidden}
+    configs = {"text": {"hidden": heads.text.hidden}, "image": image, "audio": {"hidden": _hidden(heads)}}
     modules: dict[str, nn.Module] = {
         "text": heads.text,
         "image": heads.image,

@@ -12,9 +12,10 @@ import numpy.typing as npt
 from export.fetch import fetch_source
 from export.profile import Source
 from export.settings import Settings
+from queries.wordnet import WordNet
 from training.errors import DataError
 
-__all__ = ["ClassWords", "load_class_words", "prototypes"]
+__all__ = ["ClassWords", "hypernyms", "load_class_words", "prototypes", "with_hypernyms"]
 
 Floats = npt.NDArray[np.float32]
 SOURCE = Source(
@@ -32,10 +33,12 @@ SOURCE = Source(
 
 @dataclass(frozen=True)
 class ClassWords:
-    """One class: its lemmas, the most usual first, and its WordNet definition."""
+    """One class: its lemmas, the most usual first, its WordNet definition and the byte offset of its synset
+    in WordNet 3.0."""
 
     lemmas: tuple[str, ...]
     definition: str
+    offset: int
 
 
 def load_class_words(settings: Settings) -> list[ClassWords]:
@@ -52,7 +55,10 @@ def load_class_words(settings: Settings) -> list[ClassWords]:
         _table(files["definitions"].read_text("utf-8")),
     )
     try:
-        return [ClassWords(tuple(lemmas[name].split(", ")), definitions[name]) for name in synsets]
+        return [
+            ClassWords(tuple(lemmas[name].split(", ")), definitions[name], int(name.removeprefix("n")))
+            for name in synsets
+        ]
     except KeyError as error:
         raise DataError(f"{SOURCE.wheel} has no words for class {error}") from error
 
@@ -71,6 +77,22 @@ def prototypes(
     if definitions:
         named = _unit(named + embed([f"{item.lemmas[0]}: {item.definition}" for item in classes]))
     return named
+
+
+def hypernyms(
+    classes: Sequence[ClassWords], wordnet: WordNet, embed: Callable[[Sequence[str]], Floats]
+) -> Floats:
+    """Text embedding of each class's hypernym ("Siamese cat" -> "domestic cat"), the mean of its lemmas'
+    embeddings, FP32 [classes, 384], unit norm."""
+    above = [wordnet.at(wordnet.at(item.offset).hypernyms[0]).lemmas for item in classes]
+    words = embed([lemma for lemmas in above for lemma in lemmas])
+    ends = np.cumsum([len(lemmas) for lemmas in above])
+    return _unit(np.stack([rows.sum(axis=0) for rows in np.split(words, ends[:-1])]))
+
+
+def with_hypernyms(named: Floats, above: Floats, weight: float) -> Floats:
+    """Prototypes [classes, 384] drawn towards their hypernyms' embeddings; unit norm."""
+    return _unit(named + weight * above)
 
 
 def _table(text: str) -> dict[str, str]:

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from catalogue.split import normalise
 from export.settings import Settings
+from queries.wordnet import open_wordnet
 from training.alignment import Pairs
 from training.catalogue_data import Stamp, load_stamps
-from training.classwords import load_class_words, prototypes
+from training.classwords import hypernyms, load_class_words, prototypes
 from training.encoders import Encoders
 from training.leakage import may_train
 from training.openclipart import load_drawings
@@ -30,7 +31,8 @@ KEYWORDS_SHARE = 0.5
 @dataclass(frozen=True)
 class Dataset:
     """Rows of `stamps`, `pictures`, `text` (descriptions, as users ask) and `indexed` (as items are found)
-    belong together, as do those of `names`, `drawings`, `drawn`."""
+    belong together, as do those of `names`, `drawings`, `titles`, `keywords` (zeros where there are none).
+    `lemmas`, `glosses` and `hypernyms` are of the classes, [1000, 384]."""
 
     stamps: Sequence[Stamp]
     pictures: PictureFeatures
@@ -38,9 +40,11 @@ class Dataset:
     indexed: Floats
     names: tuple[str, ...]
     drawings: PictureFeatures
-    drawn: Floats
+    titles: Floats
+    keywords: Floats
     lemmas: Floats
     glosses: Floats
+    hypernyms: Floats
 
     @property
     def meanings(self) -> tuple[str, ...]:
@@ -74,10 +78,24 @@ class Dataset:
             self.pictures.hashes[held],
         )
         rows = np.flatnonzero(found & self.drawings.readable)
-        text = _unit(self.drawn[rows] - self.drawn[rows].mean(axis=0))
         meaning = tuple(self.names[row] for row in rows)
         features, logits = self.drawings.features[rows, 0], self.drawings.logits[rows, 0]
-        return Pairs(features, logits, text, np.full(len(rows), weight, np.float32), meaning)
+        titles, keywords = self.titles[rows], self.keywords[rows]
+        there = np.asarray(keywords.any(axis=1))
+        # without keywords the title stands for them
+        beside: Floats = np.where(there[:, None], keywords, titles)
+        drawn = _unit(titles + KEYWORDS_SHARE * beside)
+        tagged = np.zeros_like(keywords)
+        tagged[there] = KEYWORDS_SHARE * _unit(keywords[there] - keywords[there].mean(axis=0))
+        parts = np.stack([_unit(titles - titles.mean(axis=0)), tagged], axis=1)
+        return Pairs(
+            features,
+            logits,
+            _unit(drawn - drawn.mean(axis=0)),
+            np.full(len(rows), weight, np.float32),
+            meaning,
+            parts,
+        )
 
 
 def load_dataset(settings: Settings, encoders: Encoders, store: FeatureStore) -> Dataset:
@@ -97,6 +115,7 @@ def load_dataset(settings: Settings, encoders: Encoders, store: FeatureStore) ->
     keywords = _texts(
         encoders, store, "keywords", [", ".join(drawing.keywords) or drawing.title for drawing in drawings]
     )
+    keywords[[not drawing.keywords for drawing in drawings]] = 0
     classes = load_class_words(settings)
 
     def embed(texts: Sequence[str]) -> Floats:
@@ -109,9 +128,11 @@ def load_dataset(settings: Settings, encoders: Encoders, store: FeatureStore) ->
         indexed=_texts(encoders, store, "items", [stamp.indexed for stamp in stamps]),
         names=tuple(normalise(drawing.title) for drawing in drawings),
         drawings=drawn,
-        drawn=_unit(titles + KEYWORDS_SHARE * keywords),
+        titles=titles,
+        keywords=keywords,
         lemmas=prototypes(classes, embed, definitions=False),
         glosses=prototypes(classes, embed, definitions=True),
+        hypernyms=hypernyms(classes, open_wordnet(settings.cache), embed),
     )
 
 

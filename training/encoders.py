@@ -64,6 +64,11 @@ class Encoders:
         tuned = self._profile.tuned.get("efficientnet")
         return file_sha256(self._settings.checkpoints / self._profile.name / tuned)[:16] if tuned else ""
 
+    def classifier(self) -> tuple[Floats, Floats]:
+        """The image encoder's class rows [1000, 1280] and their biases [1000]."""
+        layer = load_image(self._profile, self._settings).network._fc
+        return layer.weight.detach().numpy(), layer.bias.detach().numpy()
+
     def front(self, pixels: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
         """uint8 [B, side, side, 3] -> what block FIRST_TUNED of the published encoder reads [B, C, H, W],
         and its ImageNet logits [B, 1000]."""

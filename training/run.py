@@ -13,24 +13,29 @@ from export.adapters import AudioHead, Heads, ImageHead, TextHead, VideoHead, lo
 from export.profile import load_profile
 from export.settings import Settings
 from training import audio_head, clips, validation
-from training.alignment import (
-    concatenate,
-    embed_images,
-    embed_texts,
-    fit_heads,
-    fit_visual,
-    weigh_blocks,
-)
+from training.alignment import embed_images, embed_texts, fit_visual, weigh_blocks
 from training.calibration import DEPTH, calibrate, expected_error
 from training.checkpoints import save_heads, write_json
 from training.classwords import load_class_words
-from training.contrastive import Curve, Schedule, fit_learned
+from training.contrastive import Curve, fit_learned
 from training.dataset import Dataset, load_dataset
 from training.encoders import Encoders
 from training.figures import ndcg
-from training.selection import Recipe, Score, ablation, choose, choose_share, cross_validate
+from training.learned_selection import choose_learned, other_pairs
+from training.plots import plot_curves
+from training.selection import (
+    Recipe,
+    Score,
+    choose,
+    closed_form,
+    cross_validate,
+    ingredients,
+    make_folds,
+    solve,
+)
 from training.sounds import Sounds, load_effects, load_speech
 from training.store import FeatureStore, Progress
+from training.teachers import Teachers, load_teachers
 
 __all__ = ["train"]
 
@@ -58,15 +63,20 @@ def train(
     altered = load_effects(data, "validation", encoders, store, altered=True)
     known_clips = clips.load_clips(data, ("train", "validation"), encoders, store)
 
-    progress("cross-validation", 0, 1)
-    recipes = ablation()
-    steps = dict(zip((recipe.name for recipe in recipes), cross_validate(data, recipes), strict=True))
-    closed, tried = choose(data, recipes[-2])
-    chosen, tried_shares = choose_share(data, closed)
-    progress("cross-validation", 1, 1)
+    teachers = load_teachers(settings, data, encoders, store)
+
+    folds, recipes = make_folds(data), ingredients()
+    steps: dict[str, Score] = {}
+    for number, recipe in enumerate(recipes):
+        progress("ingredients", number, len(recipes))
+        steps[recipe.name] = cross_validate(data, folds, closed_form(data, recipe), recipe)
+    progress("ingredients", len(recipes), len(recipes))
+    closed, closed_score, tried = choose(data, folds, max(recipes, key=lambda each: steps[each.name].both))
+    steps["options chosen on the folds"] = closed_score
+    chosen, trials, tried_learned = choose_learned(data, folds, teachers, closed, closed_score, progress)
 
     progress("heads", 0, 2)
-    text, image, learned, visual = _align(data, chosen, seed)
+    text, image, learned, visual = _align(data, teachers, chosen, seed)
     progress("heads", 1, 2)
     audio, heard = _hear(text, data, speech, asked, effects["train"], encoders, seed)
     video = VideoHead(image)
@@ -104,8 +114,11 @@ def train(
         "seed": seed,
         "seconds": round(time.monotonic() - started),
         "trained_on": _trained_on(data, speech, effects["train"], known_clips),
-        "ablation_cross_validated": {name: asdict(score) for name, score in steps.items()},
-        "choices_cross_validated": {name: asdict(score) for name, score in (tried | tried_shares).items()},
+        "ablation_cross_validated": {
+            **{name: asdict(score) for name, score in steps.items()},
+            **{name: {**asdict(trial.score), "kept": trial.kept} for name, trial in trials.items()},
+        },
+        "choices_cross_validated": {name: asdict(score) for name, score in (tried | tried_learned).items()},
         "chosen": asdict(chosen),
         "visual_weight": max(visual, key=lambda weight: visual[weight]),
         "image_to_image_by_visual_weight": {f"{weight:g}": figure for weight, figure in visual.items()},
@@ -115,26 +128,30 @@ def train(
         "calibration_candidates_per_query": DEPTH,
     }
     write_json(folder / "metrics.json", metrics)
+    plot_curves({"InfoNCE, text and pictures": learned, "sounds": heard}, folder / "train.png")
     return metrics
 
 
-def _align(data: Dataset, chosen: Recipe, seed: int) -> tuple[TextHead, ImageHead, Curve, dict[float, float]]:
+def _align(
+    data: Dataset, teachers: Teachers, chosen: Recipe, seed: int
+) -> tuple[TextHead, ImageHead, Curve, dict[float, float]]:
     """Closed form on the train split, then the learned block, then the weight of the visual one."""
     held = data.rows("validation", "test")
     rows = data.fresh_stamps(data.rows("train"), held)
-    own, others = data.catalogue_pairs(rows), data.drawing_pairs(held, chosen.drawings)
-    mean = data.text[data.rows("train")].mean(axis=0)
-    pairs = concatenate([own, others])
-    text, image = fit_heads(pairs, data.glosses, mean, own.logits, replace(chosen.options, visual=0.0))
-    fit_visual(image, pairs.features)
+    own, drawings = data.catalogue_pairs(rows), data.drawing_pairs(held, 1.0)
+    text, image = solve(data, chosen, own, drawings, data.rows("train"))
+    fit_visual(image, np.concatenate([own.features, drawings.features]))
 
     def figure() -> float:
         return _score(text, image, data).both
 
     curve: Curve = []
-    if chosen.options.learned:
+    if chosen.schedule and chosen.options.learned:
         views = data.pictures.features[rows], data.pictures.logits[rows]
-        curve = fit_learned(text, image, own, others, views, figure, Schedule(seed=seed))
+        others = other_pairs(data, teachers, chosen, rows, held)
+        schedule = replace(chosen.schedule, seed=seed)
+        weigh_blocks(text, image, replace(chosen.options, visual=0.0))
+        curve = fit_learned(text, image, own, others, views, figure, schedule)
     found: dict[float, float] = {}
     for weight in VISUAL_WEIGHTS:
         weigh_blocks(text, image, replace(chosen.options, visual=weight))

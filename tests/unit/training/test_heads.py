@@ -110,3 +110,19 @@ def test_missing_damaged_and_foreign_checkpoints_are_refused(tmp_path: Path) -> 
     (tmp_path / "lite" / "text.safetensors").write_bytes(b"\0" * 100)
     with pytest.raises(WeightsError, match=r"text\.safetensors"):
         load_heads("lite", tmp_path)
+
+
+def test_a_kernel_map_and_inner_layers_are_stored_and_read_again(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    image = ImageHead(points=7, hidden=16)
+    image.prototypes.normal_()
+    for buffer in (image.semantic_map.axes, image.semantic_map.points):
+        buffer.normal_(std=0.05)
+    heads = Heads(TextHead(hidden=16), image, AudioHead(hidden=8), VideoHead(image))
+    save_heads(heads, tmp_path / "lite")
+    again = load_heads("lite", tmp_path)
+    features, pooled = (torch.randn(4, 1280), torch.randn(4, 1000)), torch.randn(4, 384)
+    assert (again.image.points, again.image.hidden, again.text.hidden) == (7, 16, 16)
+    with torch.no_grad():
+        assert (heads.image.eval()(*features) * again.image(*features)).sum(dim=1).min() > 0.999
+        assert (heads.text.eval()(pooled) * again.text(pooled)).sum(dim=1).min() > 0.999
