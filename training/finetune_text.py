@@ -17,7 +17,7 @@ import torch
 from tokenizers import Tokenizer
 
 from catalogue.manifest import read_manifest
-from catalogue.split import normalise
+from catalogue.split import Split, normalise
 from export.encoders import TextEncoder, load_text
 from export.fetch import source_files
 from export.lowrank import lay_low_rank
@@ -39,7 +39,7 @@ __all__ = ["Paraphrased", "finetune_text"]
 FILE = "text_encoder.safetensors"
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 RESAMPLES = 5_000
-SPLITS = ("train", "validation")
+SPLITS: tuple[Split, ...] = ("train", "validation")
 
 
 class Paraphrased:

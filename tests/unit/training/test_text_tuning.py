@@ -96,7 +96,8 @@ def test_held_names_go_and_held_kinds_stay_what_others_are(wordnet: WordNet) -> 
     # "elk" also names a moose and "carousel" a whirligig: those names are gone, the things are not
     assert found["turner"].synonyms == (("whirligig", "turner"), ("turner", "whirligig"))
     assert ("gander", "goose: mature one") in found["gander"].told
-    assert "male goose" not in found, "a name that its definition's kind repeats tells nothing"
+    told = {name for name, _ in found["gander"].told}
+    assert "male goose" not in told, "its kind repeats it"
     assert "marathon" in {name for name, _ in pairs(found["marathon"])}
     everything = {name for entry in load_lexicon((), wordnet) for name, _ in pairs(entry)}
     assert {"elk", "carousel", "crane"} <= everything, "the exclusion is what left them out"
