@@ -41,4 +41,4 @@ def lay_low_rank(module: nn.Module, path: Path) -> None:
             fits = down.ndim == up.ndim == 2 and up.shape[1] == down.shape[0]
             if weight is None or not fits or weight.shape != (up.shape[0], down.shape[1]):
                 raise WeightsError(f"{path}: the change of {layer!r} fits no weight")
-            weight += up @ down
+            weight.add_(up @ down)

@@ -41,17 +41,17 @@ class TextTuning:
     """How long and how hard. An epoch reads `entries` of the lexicon; `keep` weighs the anchor, of which each
     batch reads `kept` sentences; a batch holds things of `clusters` k-means clusters."""
 
-    epochs: int = 3
-    entries: int = 4_800
+    epochs: int = 2
+    entries: int = 3_600
     batch: int = 96
     clusters: int = 4
     kept: int = 24
     rank: int = 16
     layers: tuple[int, ...] = (2, 3, 4, 5)
-    rate: float = 5e-4
+    rate: float = 1e-3
     warm_up: int = 10
     temperature: float = 0.07
-    keep: float = 4.0
+    keep: float = 1.0
     seed: int = 0
 
 
