@@ -26,6 +26,7 @@ from transformers.models.moonshine.modeling_moonshine import (
 from export.efficientnet import EfficientNetLite2, lay_tuned, load_efficientnet
 from export.errors import WeightsError
 from export.fetch import source_files
+from export.lowrank import lay_low_rank
 from export.moonshine import read_encoder_weights
 from export.profile import Profile, load_profile
 from export.settings import Settings
@@ -185,12 +186,13 @@ def _prefix(count: torch.Tensor, length: int) -> torch.Tensor:
 
 
 def load_text(profile: str | Profile, settings: Settings | None = None) -> TextEncoder:
-    """Text encoder of a profile.
+    """Text encoder of a profile, with its fine-tuning where the profile names it.
 
     Raises:
         ProfileError, FetchError, WeightsError
     """
-    files = source_files(_profile(profile), "minilm", settings or Settings())
+    found, known = _profile(profile), settings or Settings()
+    files = source_files(found, "minilm", known)
     config = BertConfig.from_dict(json.loads(files["config"].read_text(encoding="utf-8")))
     config._attn_implementation = "eager"
     bert = BertModel(config, add_pooling_layer=False)
@@ -199,6 +201,8 @@ def load_text(profile: str | Profile, settings: Settings | None = None) -> TextE
     state = {key: value for key, value in state.items() if not key.startswith("pooler.")}
     state.pop("embeddings.position_ids", None)
     _load(bert, state, "MiniLM")
+    if "minilm" in found.tuned:
+        lay_low_rank(bert, known.checkpoints / found.name / found.tuned["minilm"])
     return TextEncoder(bert).eval()
 
 

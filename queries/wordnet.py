@@ -109,6 +109,10 @@ class WordNet:
         candidates += [word.removesuffix(end) + new for end, new in _ENDINGS if word.endswith(end)]
         return next((each for each in candidates if each in self._index), word)
 
+    def offsets(self) -> list[int]:
+        """Of every synset, ascending."""
+        return sorted({offset for offsets in self._index.values() for offset in offsets})
+
     def at(self, offset: int) -> Sense:
         """The synset at a byte offset of data.noun."""
         line, _, gloss = self._data[offset : self._data.index(b"\n", offset)].decode().partition(" | ")

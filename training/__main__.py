@@ -1,6 +1,7 @@
 """What is learned, written to training/checkpoints/<profile>/.
 
 python -m training finetune                                 the image encoder's last blocks, by hand and first
+python -m training finetune-text                            the text encoder, by hand and first
 python -m training --profile lite                           the heads and the calibration
 python -m training fusion --grpc HOST:PORT --catalogue ...  weights of evidence, on what a system finds
 python -m training rerank --grpc HOST:PORT --triton ...     the re-ranker, on what a system finds
@@ -30,6 +31,7 @@ from export.settings import Settings
 from queries import QueriesError
 from training.errors import TrainingError
 from training.finetune import finetune
+from training.finetune_text import finetune_text
 from training.fusion_run import learn_fusion
 from training.retrain import Verdict, retrain
 from training.run import train
@@ -61,6 +63,17 @@ def finetune_command(profile: Profile = "lite", seed: Seed = 0) -> None:
     with _failing(), _bars() as progress:
         found = finetune(profile, Settings(), _threads(), progress, seed)
     table = Table("share of the way", "NDCG@10", title="Stamps of train and validation, none trained on")
+    for share, figure in found["figure_by_share"].items():
+        table.add_row(share, f"{figure:.3f}")
+    Console().print(table)
+
+
+@app.command("finetune-text")
+def finetune_text_command(profile: Profile = "lite", seed: Seed = 0) -> None:
+    """Fine-tune the text encoder on WordNet's nouns; train the heads again afterwards."""
+    with _failing(), _bars() as progress:
+        found = finetune_text(profile, Settings(), _threads(), progress, seed)
+    table = Table("share of the way", "NDCG@10", title="Paraphrases of train and validation stamps")
     for share, figure in found["figure_by_share"].items():
         table.add_row(share, f"{figure:.3f}")
     Console().print(table)

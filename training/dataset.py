@@ -139,7 +139,7 @@ def load_dataset(settings: Settings, encoders: Encoders, store: FeatureStore) ->
 def _texts(encoders: Encoders, store: FeatureStore, name: str, texts: Sequence[str]) -> Floats:
     return store.get(
         name,
-        "text-1",
+        f"text-1 {encoders.text_state()}".rstrip(),
         texts,
         lambda rows: {"pooled": encoders.text([texts[row] for row in rows])},
         chunk=512,

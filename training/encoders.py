@@ -61,8 +61,11 @@ class Encoders:
 
     def image_state(self) -> str:
         """Names the image encoder's fine-tuned weights; empty where there are none."""
-        tuned = self._profile.tuned.get("efficientnet")
-        return file_sha256(self._settings.checkpoints / self._profile.name / tuned)[:16] if tuned else ""
+        return self._state("efficientnet")
+
+    def text_state(self) -> str:
+        """Names the text encoder's fine-tuned weights; empty where there are none."""
+        return self._state("minilm")
 
     def classifier(self) -> tuple[Floats, Floats]:
         """The image encoder's class rows [1000, 1280] and their biases [1000]."""
@@ -116,6 +119,10 @@ class Encoders:
                 pooled = nn.functional.normalize(encoder(ids, mask), dim=-1)
             out[rows] = pooled.numpy()
         return out
+
+    def _state(self, source: str) -> str:
+        tuned = self._profile.tuned.get(source)
+        return file_sha256(self._settings.checkpoints / self._profile.name / tuned)[:16] if tuned else ""
 
     def _session(
         self, module: nn.Module, example: tuple[torch.Tensor, ...], names: list[str]

@@ -91,12 +91,13 @@ class Bench:
 def load_bench(
     profile: Profile, settings: Settings, threads: int, progress: Progress
 ) -> tuple[Bench, Views, Dataset]:
-    """Everything that fine-tuning reads, through the published encoder.
+    """Everything that fine-tuning reads, through the published image encoder.
 
     Raises:
         TrainingError, ExportError, CatalogueError: something cannot be had or read.
     """
-    encoders = Encoders(profile.model_copy(update={"tuned": {}}), settings, threads)
+    tuned = {source: file for source, file in profile.tuned.items() if source != "efficientnet"}
+    encoders = Encoders(profile.model_copy(update={"tuned": tuned}), settings, threads)
     store = FeatureStore(settings.cache / "features", progress)
     data = load_dataset(settings, encoders, store)
     drawings = load_things(settings.cache) + load_icons(settings.cache)
