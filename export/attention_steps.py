@@ -71,7 +71,12 @@ def _example() -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(0)
     query = torch.rand(2, 3, 1024, generator=generator)
     native = torch.rand(2, 3, 512, generator=generator)
-    return query, native, torch.tensor([[2, 1, 0], [3, 1, 1]]), torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.5, -1.0]])
+    return (
+        query,
+        native,
+        torch.tensor([[2, 1, 0], [3, 1, 1]]),
+        torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.5, -1.0]]),
+    )
 
 
 class AttentionSteps(TrainedSteps):

@@ -40,7 +40,7 @@ TOP = 10
 class Schedule:
     """How it is trained. A step takes ``products`` and ``stamps`` queries."""
 
-    steps: int = 1200
+    steps: int = 800
     check_every: int = 100
     patience: int = 4
     products: int = 48

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from catalogue.products import Product
 
-__all__ = ["FAMILIES", "SHOWN", "HELD", "Ask", "Gallery", "Part", "ask", "is_held", "phrases", "signature"]
+__all__ = ["FAMILIES", "HELD", "SHOWN", "Ask", "Gallery", "Part", "ask", "is_held", "phrases", "signature"]
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -27,7 +27,11 @@ WORDS: dict[str, tuple[str, ...]] = {
     "material": ("{}", "made of {}", "a {} one", "but of {}"),
     "pattern": ("{}", "a {} one", "but {}"),
 }
-UNWANTED: dict[str, tuple[str, ...]] = {"colour": ("{}",), "material": ("{}", "made of {}"), "pattern": ("{}",)}
+UNWANTED: dict[str, tuple[str, ...]] = {
+    "colour": ("{}",),
+    "material": ("{}", "made of {}"),
+    "pattern": ("{}",),
+}
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,9 @@ def encode_products(
             read = list(pool.map(lambda row: _read(folder, products[row]), rows))
         pictures = np.stack([one[0] for one in read] + [one[1] for one in read])
         sounds = [one[2] for one in read] + [one[3] for one in read]
-        features, logits = (np.concatenate(parts) for parts in zip(*_batched(encoders, pictures), strict=True))
+        features, logits = (
+            np.concatenate(parts) for parts in zip(*_batched(encoders, pictures), strict=True)
+        )
         pooled, count = encoders.audio(sounds), len(rows)
         return {
             "features": np.stack([features[:count], features[count:]], axis=1).astype(np.float16),
@@ -110,9 +112,7 @@ def _make(each: Product, folder: Path) -> None:
     write_bytes(recorded, effect(sound, chance("attend", "effect", each.id)))
 
 
-def _read(
-    folder: Path, each: Product
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Floats, Floats]:
+def _read(folder: Path, each: Product) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Floats, Floats]:
     picture, photo, sound, recorded = (path.read_bytes() for path in _paths(folder, each))
     limits = Limits()
     return (
@@ -121,4 +121,3 @@ def _read(
         decode_audio(sound, limits).samples,
         decode_audio(recorded, limits).samples,
     )
-

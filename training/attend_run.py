@@ -2,7 +2,8 @@
 
 Kinds of query are named by what they are made of, as "image+text" or "image-text". For each the composed score
 is calibrated, and its share beside the fused one chosen, on validation; it is switched on where it then helps
-the products' queries, by a paired interval that excludes zero, and the stamps' queries lose nothing.
+the products' queries, by a paired interval that excludes zero, and queries of stamps and of products of shapes
+that training never saw lose nothing.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from evaluation.metrics import interval
 from export.attention import Attention, AttentionShape
 from export.profile import load_profile
 from export.reranker import ROWS
-from export.reranker_steps import heads_sha256
 from export.settings import Settings
+from export.trained_steps import heads_sha256
 from training.attend import Schedule, composed_cosines, fit, ndcg_of
 from training.attend_asks import HELD, Ask
 from training.attend_data import Embedder, World, load_products, load_stamps_world
@@ -40,11 +41,13 @@ from training.store import Progress
 
 __all__ = ["SHARES", "served_odds", "train_attention"]
 
-SHARES = (0.25, 0.5, 0.75, 1.0)
+SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
 LISTED = 100
 """The nearest so many items of each query are what its score is calibrated on."""
 MAY_LOSE = 0.005
-"""Mean NDCG@10 that the stamps' queries may lose; their interval must reach zero as well."""
+"""Mean NDCG@10 that queries of stamps, and of shapes that training never saw, may lose; their interval must
+reach zero as well."""
+PRODUCTS, STAMPS, UNSEEN = "products", "stamps", "products of unseen shapes"
 LABELS = {"seen": "", "shape held out": "shape", "colour held out": "colour"}
 BORROWED = {"video": "image"}
 """Clips are scored as the pictures they are made of."""
@@ -64,6 +67,13 @@ class _Judged:
 
     def of(self, kind: str) -> _Judged:
         rows = [number for number, each in enumerate(self.asks) if each.signature == kind]
+        return self._take(rows)
+
+    def unseen(self) -> _Judged:
+        """Those about things of a shape that training never saw."""
+        return self._take([number for number, each in enumerate(self.asks) if each.held == "shape"])
+
+    def _take(self, rows: list[int]) -> _Judged:
         return _Judged([self.asks[number] for number in rows], self.cosine[rows], self.fused[rows])
 
 
@@ -81,7 +91,7 @@ def train_attention(
     embedder = Embedder(load_profile(profile), settings, threads, progress)
     products = {split: load_products(split, embedder, settings.cache, progress) for split in SEEDS}
     stamps = {split: load_stamps_world(split, embedder, settings) for split in SEEDS}
-    held = {"products": products["validation"], "stamps": stamps["validation"]}
+    held = {PRODUCTS: products["validation"], STAMPS: stamps["validation"]}
     shape, schedule = AttentionShape(), Schedule(seed=seed)
     model, curve = fit(shape, products["train"], stamps["train"], held, schedule, progress)
     try:
@@ -90,8 +100,9 @@ def train_attention(
         raise DataError(f"{folder}: no usable calibration or fusion ({error})") from error
     judged = {name: _judge(model, world, fused) for name, world in held.items()}
     kinds, by_kind = {}, {}
-    for kind in dict.fromkeys(each.signature for each in judged["products"].asks):
+    for kind in dict.fromkeys(each.signature for each in judged[PRODUCTS].asks):
         own = {name: found.of(kind) for name, found in judged.items()}
+        own[UNSEEN] = own[PRODUCTS].unseen()
         entry = choose(own)
         figure = _kind_figures(own, entry)
         kinds[kind] = {"default": helps(figure), **entry}
@@ -116,23 +127,24 @@ def train_attention(
 
 def choose(own: Mapping[str, _Judged]) -> Entry:
     """How cosines of one kind of query become a probability, as ``embedding.json`` has it, calibrated on all
-    its queries; its share beside the fused one serves products best, among those that spare stamps."""
-    scored = _calibrate(list(own.values()))
+    its queries; its share beside the fused one serves products best, among those that spare stamps
+    and unseen shapes."""
+    scored = _calibrate([own[name] for name in (PRODUCTS, STAMPS)])
     found = [{"share": share, **scored} for share in SHARES]
     figures = [_kind_figures(own, entry) for entry in found]
     sparing = [place for place, figure in enumerate(figures) if _spares(figure)]
     among = sparing or range(len(found))
-    return found[max(among, key=lambda place: figures[place]["products"]["gain"])]
+    return found[max(among, key=lambda place: figures[place][PRODUCTS]["gain"])]
 
 
 def helps(figure: Mapping[str, Any]) -> bool:
-    """Whether products gain beyond doubt and stamps lose nothing."""
-    return bool(figure["products"]["gain_ci95"][0] > 0 and _spares(figure))
+    """Whether products gain beyond doubt, and stamps and unseen shapes lose nothing."""
+    return bool(figure[PRODUCTS]["gain_ci95"][0] > 0 and _spares(figure))
 
 
 def _spares(figure: Mapping[str, Any]) -> bool:
-    stamps = figure.get("stamps")
-    return stamps is None or (stamps["gain"] >= -MAY_LOSE and stamps["gain_ci95"][1] >= 0)
+    others = [figure[name] for name in (STAMPS, UNSEEN) if name in figure]
+    return all(each["gain"] >= -MAY_LOSE and each["gain_ci95"][1] >= 0 for each in others)
 
 
 def _judge(model: Attention, world: World, fused: Any) -> _Judged:
@@ -211,9 +223,7 @@ def family_figures(judged: Mapping[str, _Judged], kinds: Mapping[str, Any]) -> d
             kind = next(each.signature for each in found.asks if each.family == family)
             entry = kinds[kind]
             for label, held in LABELS.items():
-                rows = [
-                    n for n, each in enumerate(found.asks) if each.family == family and each.held == held
-                ]
+                rows = [n for n, each in enumerate(found.asks) if each.family == family and each.held == held]
                 if rows:
                     asks = [found.asks[n] for n in rows]
                     odds = served_odds(entry, found.cosine[rows], found.fused[rows])

@@ -79,10 +79,6 @@ def stamp_asks(queries: StampQueries, texts: Floats, said: Callable[[str], Float
     return asks
 
 
-def _wrong(
-    texts: Floats, vector: Floats, relevant: npt.NDArray[np.bool_], stamps: Sequence[Stamp]
-) -> str:
+def _wrong(texts: Floats, vector: Floats, relevant: npt.NDArray[np.bool_], stamps: Sequence[Stamp]) -> str:
     near = np.where(relevant, -np.inf, texts @ vector)
     return stamps[int(near.argmax())].description
-
-

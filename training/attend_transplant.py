@@ -40,7 +40,9 @@ class Transplanter:
         givers = rng.choice(self._givers, len(self._shapes), replace=False)[self._shape_of]
         stamps, products = self._stamps, self._products
         rows = np.zeros_like(products.gallery.rows)
-        rows[:, TEXT] = self._moved(products.gallery.rows[:, TEXT], self._texts, stamps.gallery.rows[givers, TEXT])
+        rows[:, TEXT] = self._moved(
+            products.gallery.rows[:, TEXT], self._texts, stamps.gallery.rows[givers, TEXT]
+        )
         pictures = stamps.gallery.rows[givers, IMAGE]
         rows[:, IMAGE] = self._moved(products.gallery.rows[:, IMAGE], self._pictures, pictures)
         shown = {"picture": pictures, "photograph": stamps.sources["photograph"][givers]}

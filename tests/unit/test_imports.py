@@ -65,7 +65,19 @@ RINGS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"types", "settings", "feedback"}),
     frozenset({"query"}),
-    frozenset({"trace", "deadlines", "calibrate", "composed_score", "evidence", "cache", "diversify", "filters", "metrics"})
+    frozenset(
+        {
+            "trace",
+            "deadlines",
+            "calibrate",
+            "composed_score",
+            "evidence",
+            "cache",
+            "diversify",
+            "filters",
+            "metrics",
+        }
+    )
     | frozenset({"logs", "profile", "strengths"}),
     frozenset({"admit", "classify", "compose", "fusion", "late", "answer", "row_vectors"})
     | frozenset({"wire", "feedback_wire"}),
