@@ -124,7 +124,7 @@ class AttentionSteps(TrainedSteps):
 
     @cached_property
     def _made(self) -> tuple[list[Sample], list[int]]:
-        """Inputs, and the row that each looks for: a text for pictures, a picture for texts, both for texts."""
+        """Inputs, and the row each looks for: a text for pictures, a picture and both for texts."""
         texts, pictures, meanings = self._gallery
         lists, looked = [], []
         for number in range(min(QUERIES, len(meanings))):

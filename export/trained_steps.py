@@ -36,8 +36,8 @@ Embed = Callable[[str, int], tuple[Floats, list[str]]]
 
 
 def heads_sha256(folder: Path) -> str:
-    """Names the heads, calibration and fusion of a profile: what works on them belongs to those it was trained
-    on.
+    """Names the heads, calibration and fusion of a profile: what works on them belongs to those it was
+    trained on.
 
     Raises:
         WeightsError: one of them is missing.

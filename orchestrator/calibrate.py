@@ -127,7 +127,7 @@ class EmbeddingSet:
     rerank_for: frozenset[str] | None = None
     """Kinds of query (see ``Composition``) re-ranked unless they say otherwise; None: none was trained."""
     attend: Mapping[str, ComposedScore] | None = None
-    """Kinds of query (see ``attend.attended_kind``) that attention fusion was trained for; None: it was not."""
+    """Kinds of query (see ``attend.attended_kind``) that attention fusion was trained for; None: none."""
 
 
 def load_embedding_set(repository: Path) -> EmbeddingSet:

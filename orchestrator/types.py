@@ -229,7 +229,8 @@ class UpsertOutcome:
 
 
 class Encoder(Protocol):
-    """Content to vectors, speech to text, composing, re-ranking (Triton). Calls end within ``deadline_s`` or raise.
+    """Content to vectors, speech to text, composing, re-ranking (Triton). Calls end within ``deadline_s`` or
+    raise.
 
     Raises ``errors.PartError`` for content that a decoder refused, ``errors.DependencyError`` otherwise.
     """

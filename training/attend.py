@@ -1,8 +1,9 @@
 """Fits attention fusion: what answers a composed query should be nearest to the vector made of its parts.
 
 The loss is InfoNCE (van den Oord et al. 2018, arXiv:1807.03748) over all rows of the gallery, so whatever
-fulfils one condition and not the other is among the negatives; several rows may be right, and each is a target
-of equal share. It is taken for each modality of rows alone and for their mean with rows dropped at random.
+fulfils one condition and not the other is among the negatives; several rows may be right, and each is a
+target of equal share. It is taken for each modality of rows alone and for their mean with rows dropped at
+random.
 There are no clips to learn from: a clip's unified vector is the mean of its frames' picture vectors, so the
 vector for clips learns from pictures. It stops on validation; the untrained model is among the candidates.
 """

@@ -36,8 +36,8 @@ UNWANTED: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Part:
-    """``kind`` is one of `export.reranker.KINDS`; ``source`` says where its vector stands: a text's own words,
-    or "photograph", "picture" and "effect" of the row that is asked about."""
+    """``kind`` is one of `export.reranker.KINDS`; ``source`` says where its vector stands: a text's own
+    words, or "photograph", "picture" and "effect" of the row that is asked about."""
 
     kind: str
     source: str
@@ -125,10 +125,8 @@ def _but(*names: str) -> _Maker:
         relevant = alike.copy()
         for name, value in zip(names, wished, strict=True):
             relevant &= values[name] == value
-        if len(names) == 1:
-            said = _worded(names[0], wished[0], WORDS, rng, plain)
-        else:
-            said = " ".join(wished)
+        alone = len(names) == 1
+        said = _worded(names[0], wished[0], WORDS, rng, plain) if alone else " ".join(wished)
         return (_shown(rng, plain), Part("text", said)), relevant, wished
 
     return make

@@ -1,9 +1,9 @@
 """One training of attention fusion: from generated products and stamps to its checkpoint and figures.
 
-Kinds of query are named by what they are made of, as "image+text" or "image-text". For each the composed score
-is calibrated, and its share beside the fused one chosen, on validation; it is switched on where it then helps
-the products' queries, by a paired interval that excludes zero, and queries of stamps and of products of shapes
-that training never saw lose nothing.
+Kinds of query are named by what they are made of, as "image+text" or "image-text". For each the composed
+score is calibrated, and its share beside the fused one chosen, on validation; it is switched on where it then
+helps the products' queries, by a paired interval that excludes zero, and queries of stamps and of products of
+shapes that training never saw lose nothing.
 """
 
 from __future__ import annotations

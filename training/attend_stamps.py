@@ -55,7 +55,7 @@ def _files(kind: str, items: Sequence[ManifestItem], settings: Settings) -> dict
 
 
 def stamp_asks(queries: StampQueries, texts: Floats, said: Callable[[str], Floats]) -> list[Ask]:
-    """Every query of a split. ``texts`` FP32 [n, 1024] are the stamps' own; ``said`` gives a text's vector."""
+    """Every query of a split. ``texts`` FP32 [n, 1024] are the stamps' own; ``said`` gives a text's."""
     asks = []
     for about, stamp in enumerate(queries.stamps):
         relevant = queries.meanings == stamp.meaning

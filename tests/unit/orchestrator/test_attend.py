@@ -1,4 +1,4 @@
-"""Attention fusion in stage compose, on fakes: when it runs, what it changes, and what stands when it fails."""
+"""Attention fusion in stage compose, on fakes: when it runs, what it changes, what stands when it fails."""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
-"""Composition is learned from other products than are measured, repeatably, on queries that mean what they say."""
+"""Composition is learned from other products than are measured, repeatably, on queries that mean what they
+say."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from catalogue.generate import picture_png
@@ -20,8 +22,9 @@ from training.attend_products import EVALUATION_SEED, SEEDS
 ITEMS = 60
 
 
-def _unit(x: np.ndarray) -> np.ndarray:
-    return (x / np.linalg.norm(x, axis=-1, keepdims=True)).astype(np.float32)
+def _unit(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    unit: npt.NDArray[np.float32] = (x / np.linalg.norm(x, axis=-1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 def _products(seed: int) -> World:
