@@ -2,8 +2,8 @@
 
 There are a dozen shapes, which a model can learn by heart; what it is to learn is to keep whatever the
 picture shows and to change what the words ask for. So in part of the steps the mean of a shape is taken out
-of its products' vectors and that of a stamp of the train split put in its place: its text in texts, its picture in
-pictures, a photograph of it in photographs.
+of its products' vectors and that of a stamp of the train split put in its place: its text in texts, its
+picture in pictures, a photograph of it in photographs.
 """
 
 from __future__ import annotations
