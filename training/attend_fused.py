@@ -1,8 +1,7 @@
 """The fused score of composed queries, from vectors alone, as the orchestrator makes it without attention.
 
 It is what composition is held against and mixed with: parts are scored one by one by the calibration and the
-learned fusion of the checkpoint, and joined as `orchestrator/fusion.py` does. A contract test holds both
-together.
+learned fusion of the checkpoint, and joined as `orchestrator/fusion.py` does.
 """
 
 from __future__ import annotations
