@@ -234,7 +234,7 @@ def family_figures(judged: Mapping[str, _Judged], kinds: Mapping[str, Any]) -> d
 
 
 def served_odds(entry: Entry, cosine: npt.NDArray[np.floating], fused: Values) -> Values:
-    """Log-odds [q, n] by a kind's entry of ``embedding.json``, as `orchestrator/composed_score.py` has them."""
+    """Log-odds [q, n] by a kind's ``embedding.json`` entry, as `orchestrator/composed_score.py` has them."""
     total = np.full(cosine.shape[:2], float(entry["bias"]))
     for place, row in enumerate(ROWS):
         if row in entry["rows"]:
