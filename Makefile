@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank retrain evaluate bench proto up down clean
+.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank attend retrain evaluate bench proto up down clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,10 @@ fusion: env-test triton models ## learn calibration and fusion weights from the 
 
 rerank: env-test triton models ## train the re-ranker on what a running system finds, then export it
 	@$(BIN)/python -m cli.learn reranker
+	@$(BIN)/python -m export --profile lite
+
+attend: env-test catalogue ## train attention fusion of several parts on generated products and stamps, then export it
+	@$(BIN)/python -m training attend
 	@$(BIN)/python -m export --profile lite
 
 evaluate: env-test triton models ## relevance through the public API -> reports/evaluation.json (ARGS="--quick", "--compare A B", ...)

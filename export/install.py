@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from export.attention_steps import ATTEND, attention_kinds
 from export.errors import InstallError
 from export.fetch import file_sha256, source_files
 from export.fusion import fusion_weights
@@ -144,8 +145,8 @@ def write_embedding(
         name: {key: models[name][key] for key in ("version", "precision", "sha256")}
         for name in sorted(models)
     }
-    # Rows do not depend on the re-ranker: another one leaves the embedding version as it is.
-    served = {name: entry for name, entry in named.items() if name != RERANK}
+    # Rows do not depend on what works on them: another one leaves the embedding version as it is.
+    served = {name: entry for name, entry in named.items() if name not in (RERANK, ATTEND)}
     artifacts = [{name: entry["sha256"] for name, entry in served.items()}, files, calibration]
     digest = hashlib.sha256(json.dumps(artifacts, sort_keys=True).encode()).hexdigest()
     embedding_version = f"{profile.name}-1-{digest[:8]}"
@@ -160,6 +161,8 @@ def write_embedding(
         content["fusion"] = fusion
     if RERANK in named:
         content["rerank"] = {**named[RERANK], "default_for": default_for(settings, profile.name)}
+    if ATTEND in named:
+        content["attend"] = {**named[ATTEND], "kinds": attention_kinds(settings, profile.name)}
     write_atomically(settings.model_repository / "embedding.json", json.dumps(content, indent=1) + "\n")
     return embedding_version
 

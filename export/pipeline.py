@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from export.adapters import Heads, load_heads
+from export.attention_steps import AttentionSteps
 from export.errors import ExportError, WeightsError
 from export.fetch import file_sha256, source_files
 from export.gate import judge
@@ -28,10 +29,11 @@ from export.parity import check_parity
 from export.profile import Profile
 from export.quantize import quantize
 from export.records import Record, fingerprint, read_record, run_step
-from export.reranker_steps import RERANK, RerankerSteps
+from export.reranker_steps import RerankerSteps
 from export.samples import Sample, Samples
 from export.sessions import open_session, run_all, stack
 from export.settings import Settings
+from export.trained_steps import TrainedSteps
 
 __all__ = ["STEPS", "Exporter"]
 
@@ -78,8 +80,8 @@ class Exporter:
         Raises:
             ExportError: see the tree in :mod:`export.errors`.
         """
-        if model == RERANK:
-            return self._reranker.run(step)
+        if model in self._trained:
+            return self._trained[model].run(step)
         return {
             "fetch": self.fetch,
             "load": self.load,
@@ -239,10 +241,18 @@ class Exporter:
         return {**figures, "precision": verdict.precision, "reasons": list(verdict.reasons)}
 
     @cached_property
-    def _reranker(self) -> RerankerSteps:
-        return RerankerSteps(
-            self.profile, self.settings, self.folder(RERANK), self.samples.sha256, self._embed_validation
-        )
+    def _trained(self) -> dict[str, TrainedSteps]:
+        """Models on embeddings, by name; nothing is read before a step asks for it."""
+        return {
+            steps.name: steps(
+                self.profile,
+                self.settings,
+                self.folder(steps.name),
+                lambda: self.samples.sha256,
+                self._embed_validation,
+            )
+            for steps in (RerankerSteps, AttentionSteps)
+        }
 
     def _embed_validation(self, model: str, count: int) -> tuple[NDArray[np.float32], list[str]]:
         """What an exported FP32 graph gives for validation inputs, and what they mean."""

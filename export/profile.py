@@ -79,6 +79,8 @@ class Profile(_Frozen):
     models: dict[str, Model] = Field(min_length=1)
     rerank: Int8
     """How the re-ranker is quantised."""
+    attend: Int8
+    """How attention fusion is quantised."""
     parity_max_abs: float = Field(gt=0)
     gate: Gate
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from export.attention_steps import ATTEND
 from export.errors import InstallError
 from export.profile import Profile
 from export.reranker_steps import RERANK
@@ -23,8 +24,7 @@ def render(profile: Profile, repository: Path) -> str:
     try:
         content = json.loads((repository / "embedding.json").read_text(encoding="utf-8"))
         served = {name: content["models"][name] for name in profile.models}
-        if RERANK in content:
-            served[RERANK] = content[RERANK]
+        served |= {name: content[name] for name in (RERANK, ATTEND) if name in content}
         manifests = {
             name: json.loads(
                 (repository / name / served[name]["version"] / "manifest.json").read_text("utf-8")

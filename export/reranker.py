@@ -26,7 +26,7 @@ from torch.nn.functional import gelu
 
 from export.errors import WeightsError
 
-__all__ = ["KINDS", "ROWS", "Reranker", "Shape", "load_reranker"]
+__all__ = ["KINDS", "ROWS", "Block", "Reranker", "Shape", "load_reranker"]
 
 EMBEDDING_DIM = 1024
 KINDS = ("padding", "text", "image", "audio", "video", "transcript")
@@ -52,7 +52,7 @@ class Shape:
     scores: bool = True
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """Pre-norm self-attention and feed-forward: ([N, L, width], mask [N, L]) -> [N, L, width]."""
 
     def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
@@ -98,9 +98,9 @@ class Reranker(nn.Module):
         self.weight = nn.Linear(1, width, bias=False)
         self.found = nn.Linear(2, width)
         self.layers = nn.ModuleList(
-            _Block(width, shape.heads, shape.hidden, dropout) for _ in range(shape.layers)
+            Block(width, shape.heads, shape.hidden, dropout) for _ in range(shape.layers)
         )
-        self.among = _Block(width, shape.heads, shape.hidden, dropout)
+        self.among = Block(width, shape.heads, shape.hidden, dropout)
         self.pairs = nn.Parameter(torch.zeros(len(KINDS), len(ROWS), width))
         self.last = nn.LayerNorm(width)
         self.whole = nn.Linear(width, 1)

@@ -1,5 +1,4 @@
-"""The steps of the re-ranker's export: load -> onnx -> parity -> int8 -> gate, with the records of
-`export.pipeline`.
+"""The steps of the re-ranker's export.
 
 Its inputs are made of what the exported encoders give for catalogue items of the validation split: texts that
 look for pictures, pictures that look for texts, and both together, each with its 50 nearest candidates,
@@ -8,57 +7,29 @@ scored by the calibration that is served. Nothing of the run that trained it is 
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from export.errors import ExportError, WeightsError
-from export.fetch import file_sha256
-from export.gate import judge
-from export.graphs import Graph, export_graph
-from export.measure import drift, machine, ndcg_at_10, speed_up
-from export.parity import check_parity
-from export.profile import Profile
-from export.quantize import quantize
-from export.records import Record, fingerprint, read_record, run_step
+from export.errors import WeightsError
+from export.graphs import Graph
+from export.measure import ndcg_at_10
+from export.profile import Int8
 from export.reranker import KINDS, ROWS, Reranker, load_reranker
 from export.samples import Feed, Sample
-from export.sessions import open_session, run_all, stack
 from export.settings import Settings
+from export.trained_steps import TrainedSteps, heads_sha256
 
-__all__ = ["HEADS", "RERANK", "RerankerSteps", "default_for", "heads_sha256", "is_trained", "reranker_graph"]
+__all__ = ["RERANK", "RerankerSteps", "default_for", "is_trained", "reranker_graph"]
 
 RERANK = "rerank"
-CANDIDATES, QUERIES, BATCH, PARITY_INPUTS = 50, 60, 8, 9
-HEADS = ("text", "image", "audio", "video")
-_MODULES = ("reranker", "reranker_steps", "graphs")
+CANDIDATES, QUERIES = 50, 60
 Floats = NDArray[np.float32]
-Embed = Callable[[str, int], tuple[Floats, list[str]]]
-"""Graph and number of inputs -> vectors of validation inputs, and what each means."""
-
-
-def heads_sha256(folder: Path) -> str:
-    """Names the heads, calibration and fusion of a profile: a re-ranker belongs to those it was trained on.
-
-    Raises:
-        WeightsError: one of them is missing.
-    """
-    digest = hashlib.sha256()
-    for name in (*(f"{head}.safetensors" for head in HEADS), "calibration.json"):
-        path = folder / name
-        if not path.is_file():
-            raise WeightsError(f"no {path}; run `make train`, or restore the file from git")
-        digest.update(file_sha256(path).encode())
-    if (fusion := folder / "fusion.json").is_file():  # fused scores are what it corrects
-        digest.update(file_sha256(fusion).encode())
-    return digest.hexdigest()
 
 
 def is_trained(settings: Settings, profile: str) -> bool:
@@ -117,110 +88,37 @@ def reranker_graph(model: Reranker) -> Graph:
     )
 
 
-class RerankerSteps:
-    """``embed`` gives vectors of the encoders' FP32 graphs; ``folder`` is where artifacts stand."""
+class RerankerSteps(TrainedSteps):
+    """See `TrainedSteps`."""
 
-    def __init__(
-        self, profile: Profile, settings: Settings, folder: Path, samples_sha256: str, embed: Embed
-    ) -> None:
-        self._profile, self._settings, self._folder = profile, settings, folder
-        self._samples_sha256, self._embed = samples_sha256, embed
-        self._checkpoint = settings.checkpoints / profile.name / f"{RERANK}.safetensors"
-        self._table = settings.checkpoints / profile.name / "calibration.json"
+    name = RERANK
+    modules = ("reranker", "reranker_steps", "trained_steps", "graphs")
 
-    def run(self, step: str) -> Record:
-        """Do one step, unless it was done already. Raises ExportError."""
-        steps = {"fetch": self._fetch, "load": self._load, "onnx": self._onnx}
-        steps |= {"parity": self._parity, "int8": self._int8, "gate": self._gate}
-        return steps[step]()
-
-    def _fetch(self) -> Record:
-        return run_step(self._folder, "fetch", fingerprint([]), (), lambda _: {})
-
-    def _load(self) -> Record:
-        weights = file_sha256(self._checkpoint)
-        inputs = fingerprint(_MODULES, weights=weights)
-
-        def work(_: Mapping[str, Path]) -> Any:
-            count = sum(parameter.numel() for parameter in self._model.parameters())
-            return {"parameters": count, "heads": {self._checkpoint.name: weights}, "packages": {}}
-
-        return run_step(self._folder, "load", inputs, (), work)
-
-    def _onnx(self) -> Record:
-        def work(files: Mapping[str, Path]) -> Any:
-            export_graph(reranker_graph(self._model), self._model, files["fp32.onnx"])
-            return {"bytes": files["fp32.onnx"].stat().st_size, "packages": {}}
-
-        inputs = fingerprint(_MODULES, loaded=self._done("load"))
-        return run_step(self._folder, "onnx", inputs, ("fp32.onnx",), work)
-
-    def _parity(self) -> Record:
-        limit = self._profile.parity_max_abs
-
-        def work(_: Mapping[str, Path]) -> Any:
-            graph = self._folder / "fp32.onnx"
-            return check_parity(
-                reranker_graph(self._model), self._model, graph, self._lists[:PARITY_INPUTS], limit
-            )
-
-        inputs = fingerprint(
-            ("parity", *_MODULES), onnx=self._done("onnx"), samples=self._samples_sha256, limit=limit
-        )
-        return run_step(self._folder, "parity", inputs, (), work)
-
-    def _int8(self) -> Record:
-        recipe = self._profile.rerank
-
-        def work(files: Mapping[str, Path]) -> Any:
-            return quantize(self._folder / "fp32.onnx", files["int8.onnx"], recipe, [])
-
-        inputs = fingerprint(("quantize",), onnx=self._done("onnx"), recipe=recipe.model_dump())
-        return run_step(self._folder, "int8", inputs, ("int8.onnx",), work)
-
-    def _gate(self) -> Record:
-        inputs = fingerprint(
-            ("gate", "measure", *_MODULES),
-            parity=self._done("parity"),
-            int8=self._done("int8"),
-            gate=self._profile.gate.model_dump(),
-            samples=self._samples_sha256,
-        )
-        return run_step(self._folder, "gate", inputs, (), lambda _: self._measure())
-
-    def _measure(self) -> Mapping[str, Any]:
-        gate, lists = self._profile.gate, self._lists
-        before = open_session(self._folder / "fp32.onnx", gate.threads)
-        after = open_session(self._folder / "int8.onnx", gate.threads)
-        fp32, int8 = (run_all(session, lists, BATCH)["score"] for session in (before, after))
-        full, small = (self._ndcg(scored) for scored in (fp32, int8))
-        typical = lists[0].feed
-        figures: dict[str, Any] = {
-            "inputs": len(lists),
-            "drift": drift({"score": _centred(fp32)}, {"score": _centred(int8)}),
-            "ndcg": {"fp32": full, "int8": small, "loss": (full - small) / full if full else float("nan")},
-            "speed": {
-                str(size): speed_up(before, after, stack([typical] * size), gate.seconds, gate.speed_up_min)
-                for size in (1, BATCH)
-            },
-            "machine": machine(),
-            "threads": gate.threads,
-            "packages": {},
-        }
-        verdict = judge(figures, gate)
-        return {**figures, "precision": verdict.precision, "reasons": list(verdict.reasons)}
-
-    def _ndcg(self, scored: Floats) -> float:
-        """NDCG@10 over the whole gallery; what is no candidate of a query comes last in it."""
-        shown, lists = self._shown, self._lists
-        whole = np.full((len(lists), len(shown)), -1.0, np.float32)
-        for row, (places, values) in enumerate(zip(self._places, scored, strict=True)):
-            whole[row, places] = values
-        return ndcg_at_10(whole, [one.meaning for one in lists], np.eye(len(shown), dtype=np.float32), shown)
+    @property
+    def recipe(self) -> Int8:
+        return self._profile.rerank
 
     @cached_property
-    def _model(self) -> Reranker:
+    def model(self) -> Reranker:
         return load_reranker(self._checkpoint)[0]
+
+    @property
+    def lists(self) -> list[Sample]:
+        return self._made[0]
+
+    def graph(self) -> Graph:
+        return reranker_graph(self.model)
+
+    def compared(self, output: Floats) -> Floats:
+        return _centred(output)
+
+    def ndcg(self, output: Floats) -> float:
+        """NDCG@10 over the whole gallery; what is no candidate of a query comes last in it."""
+        shown, lists = self._shown, self.lists
+        whole = np.full((len(lists), len(shown)), -1.0, np.float32)
+        for row, (places, values) in enumerate(zip(self._places, output, strict=True)):
+            whole[row, places] = values
+        return ndcg_at_10(whole, [one.meaning for one in lists], np.eye(len(shown), dtype=np.float32), shown)
 
     @cached_property
     def _gallery(self) -> tuple[Floats, Floats, list[str]]:
@@ -238,7 +136,8 @@ class RerankerSteps:
     @cached_property
     def _made(self) -> tuple[list[Sample], list[NDArray[np.intp]]]:
         texts, pictures, meanings = self._gallery
-        calibration = json.loads(self._table.read_text(encoding="utf-8"))
+        table = self._settings.checkpoints / self._profile.name / "calibration.json"
+        calibration = json.loads(table.read_text(encoding="utf-8"))
         lists, places = [], []
         for number in range(min(QUERIES, len(meanings))):
             asked = [[("text", texts)], [("image", pictures)], [("text", texts), ("image", pictures)]][
@@ -248,10 +147,6 @@ class RerankerSteps:
             lists.append(Sample(meanings[number], "validation", feed))
             places.append(near)
         return lists, places
-
-    @property
-    def _lists(self) -> list[Sample]:
-        return self._made[0]
 
     @property
     def _places(self) -> list[NDArray[np.intp]]:
@@ -282,12 +177,6 @@ class RerankerSteps:
             "fused": fused[None, near].astype(np.float32),
         }
         return feed, near
-
-    def _done(self, step: str) -> list[Any]:
-        record = read_record(self._folder, step)
-        if record is None:
-            raise ExportError(f"{RERANK}: step {step} comes first; run `python -m export {step}`")
-        return [record.inputs, dict(record.files)]
 
 
 def _centred(scored: Floats) -> Floats:

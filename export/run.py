@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from export.attention_steps import ATTEND, attention_trained
 from export.errors import ExportError
 from export.install import install_files, install_model, write_embedding
 from export.pipeline import STEPS, Exporter
@@ -30,7 +31,8 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
         ExportError: the first step that fails ends the run; what was done before it is kept.
     """
     settings = Settings()
-    known = [*profile.models, *([RERANK] if is_trained(settings, profile.name) else [])]
+    trained = {RERANK: is_trained(settings, profile.name), ATTEND: attention_trained(settings, profile.name)}
+    known = [*profile.models, *(name for name, there in trained.items() if there)]
     unknown = sorted(set(models or ()) - set(known))
     if unknown:
         raise ExportError(f"no graph named {', '.join(unknown)}; there is {', '.join(known)}")
@@ -41,8 +43,10 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
     )
     cells: dict[tuple[str, str], str] = {}
     notes: list[str] = []
-    if RERANK not in known:
+    if not trained[RERANK]:
         notes.append("no re-ranker was trained on these heads: `make rerank`")
+    if not trained[ATTEND]:
+        notes.append("no attention fusion was trained on these heads: `make attend`")
     started = time.perf_counter()
     with Live(console=Console(stderr=True), auto_refresh=False) as live:
 

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
+from orchestrator.composed_score import ComposedScore, RowScore
 from orchestrator.errors import ConfigurationError
 from orchestrator.evidence import Evidence, PairWeight
 from orchestrator.query import SignalSpace
@@ -82,6 +83,25 @@ class _Reranker(_Model):
     default_for: tuple[str, ...]
 
 
+class _RowScore(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    weight: Annotated[FiniteFloat, Ge(0)]
+    scale: Annotated[FiniteFloat, Gt(0)]
+    offset: FiniteFloat
+
+
+class _ComposedScore(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    default: bool
+    share: Annotated[float, Ge(0), Le(1)]
+    bias: _LogOdds
+    rows: dict[Modality, _RowScore]
+
+
+class _Attention(_Model):
+    kinds: dict[str, _ComposedScore]
+
+
 class _File(BaseModel):
     model_config = ConfigDict(frozen=True)
     profile: str
@@ -90,6 +110,7 @@ class _File(BaseModel):
     calibration: dict[str, _Pair]
     fusion: dict[Modality, _Fusion] = {}
     rerank: _Reranker | None = None
+    attend: _Attention | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +126,8 @@ class EmbeddingSet:
     """Learned fusion by query modality; empty where none was learned."""
     rerank_for: frozenset[str] | None = None
     """Kinds of query (see ``Composition``) re-ranked unless they say otherwise; None: none was trained."""
+    attend: Mapping[str, ComposedScore] | None = None
+    """Kinds of query (see ``attend.attended_kind``) that attention fusion was trained for; None: none."""
 
 
 def load_embedding_set(repository: Path) -> EmbeddingSet:
@@ -128,7 +151,8 @@ def load_embedding_set(repository: Path) -> EmbeddingSet:
     missing = [name for name in (pair_name(*pair) for pair in spaces) if name not in file.calibration]
     if missing:
         raise ConfigurationError(f"{path} has no calibration for {', '.join(missing)}")
-    models = file.models if file.rerank is None else {**file.models, "rerank": file.rerank}
+    optional = {"rerank": file.rerank, "attend": file.attend}
+    models = {**file.models, **{name: model for name, model in optional.items() if model is not None}}
     return EmbeddingSet(
         profile=file.profile,
         version=file.embedding_version,
@@ -142,4 +166,17 @@ def load_embedding_set(repository: Path) -> EmbeddingSet:
             for modality, fusion in file.fusion.items()
         },
         rerank_for=None if file.rerank is None else frozenset(file.rerank.default_for),
+        attend=None if file.attend is None else _kinds(file.attend),
     )
+
+
+def _kinds(attention: _Attention) -> dict[str, ComposedScore]:
+    return {
+        kind: ComposedScore(
+            said.default,
+            said.share,
+            said.bias,
+            {row: RowScore(score.weight, score.scale, score.offset) for row, score in said.rows.items()},
+        )
+        for kind, said in attention.kinds.items()
+    }

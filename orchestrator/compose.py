@@ -6,19 +6,22 @@ composed vector serves another end: recall. An item that is near to all parts to
 nearest of any one of them, so when there are several parts the weighted sum of their unified vectors,
 negative ones subtracted, is searched with too (Rocchio, "Relevance feedback in information retrieval", 1971);
 what it finds is scored part by part like the rest. docs/adr/0005-mixed-queries.md weighs the alternatives.
+Where attention fusion was trained (``attend.py``), its vectors take the place of the sum and speak for items
+as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from orchestrator.composed_score import ComposedScore
 from orchestrator.query import SignalSpace
 from orchestrator.types import Embedding, FloatArray, Modality
 
-__all__ = ["Composition", "EmbeddedPart", "QueryVector", "compose", "pool"]
+__all__ = ["Attended", "Composition", "EmbeddedPart", "QueryVector", "compose", "pool"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +52,22 @@ class QueryVector:
 
 
 @dataclass(frozen=True, slots=True)
+class Attended:
+    """What attention fusion made of the parts: a vector [1024] for the rows of each modality, and how near
+    rows of them speak for an item."""
+
+    vectors: Mapping[Modality, FloatArray]
+    score: ComposedScore
+
+
+@dataclass(frozen=True, slots=True)
 class Composition:
     """What to search with: ``vectors`` of every part, also negative ones; ``recall`` [1024] if composed."""
 
     vectors: tuple[QueryVector, ...]
     weights: dict[int, float]
     recall: FloatArray | None
+    attended: Attended | None = None
 
     @property
     def kind(self) -> str:
@@ -66,8 +79,12 @@ class Composition:
 
     @property
     def mixed(self) -> bool:
-        """Whether candidates have to be scored against more parts than found them."""
-        return len(self.weights) > 1
+        """Whether candidates have to be scored against more than found them."""
+        return len(self.weights) > 1 or self.attended is not None
+
+    def composed(self, target: Modality) -> FloatArray | None:
+        """The composed vector [1024] to search rows of ``target`` with, if there is one."""
+        return self.recall if self.attended is None else self.attended.vectors[target]
 
 
 def compose(parts: Sequence[EmbeddedPart]) -> Composition:

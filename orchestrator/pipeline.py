@@ -18,10 +18,11 @@ from typing import TypeAlias
 from media import Limits, Modality
 from orchestrator.admit import Gate, check_query
 from orchestrator.answer import build_hits
+from orchestrator.attend import Attender, score_composed
 from orchestrator.cache import EmbeddingCache
 from orchestrator.calibrate import EmbeddingSet
 from orchestrator.classify import ClassifiedPart, Classifier
-from orchestrator.compose import EmbeddedPart, compose
+from orchestrator.compose import Composition, EmbeddedPart, compose
 from orchestrator.deadlines import Deadline, together
 from orchestrator.embed import Cutter, Embedder
 from orchestrator.errors import DeadlineError, DependencyError, SensoriumError
@@ -48,6 +49,7 @@ _Embedded: TypeAlias = tuple[Embedding, bool] | DependencyError | TimeoutError
 # Shares of the time left, so that the stages behind still have some when one is cut short.
 _EMBED_SHARE = 0.8
 _TRANSCRIBE_SHARE = 0.6
+_COMPOSE_SHARE = 0.3
 _RETRIEVE_SHARE = 0.8
 
 _THREADS = 4
@@ -89,6 +91,7 @@ class Pipeline:
             max_segments=settings.retrieve.max_query_segments,
         )
         self._transcriber = Transcriber(encoder, items, self._embedder, cutter, settings.transcribe)
+        self._attender = Attender(encoder, embedding_set.attend)
         self._learned = embedding_set.fusion if settings.fusion.learned else {}
         self._retriever = Retriever(
             store,
@@ -141,9 +144,9 @@ class Pipeline:
             parts = await self._classify(query, trace, deadline)
             embedded, infos = await self._embed(parts, trace, deadline)
             with trace.stage("compose"):
-                composition = compose(embedded)
+                composition = await self._compose(embedded, query, trace, deadline)
             with trace.stage("retrieve"):
-                signals = await self._retriever.retrieve(
+                retrieved = await self._retriever.find(
                     composition,
                     query.targets,
                     query.expression,
@@ -151,7 +154,9 @@ class Pipeline:
                     deadline.budget_s(self._budget.retrieve_s, _RETRIEVE_SHARE),
                 )
             with trace.stage("fuse"):
-                candidates = fuse(signals, composition.weights, self._learned)
+                candidates = fuse(retrieved.signals, composition.weights, self._learned)
+                if composition.attended is not None and retrieved.cosines:
+                    candidates = score_composed(candidates, composition.attended, retrieved.cosines)
             vectors = RowVectors(self._store, self.embedding_set.version)
             course = Course(query, parts, composition, vectors, trace, deadline)
             candidates = await self._refiner.hop(candidates, course)
@@ -179,6 +184,21 @@ class Pipeline:
             degraded=tuple(trace.degraded),
             embedding_version=self.embedding_set.version,
         )
+
+    async def _compose(
+        self, parts: Sequence[EmbeddedPart], query: SearchQuery, trace: Trace, deadline: Deadline
+    ) -> Composition:
+        """By attention where it is trained and wanted; when it fails the weighted sum stands."""
+        composition = compose(parts)
+        score = self._attender.wanted(query.options, parts, query.targets, trace)
+        if score is None:
+            return composition
+        try:
+            budget_s = deadline.budget_s(self._budget.compose_s, _COMPOSE_SHARE)
+            return await self._attender.attend(composition, parts, score, trace, budget_s)
+        except (DependencyError, TimeoutError) as error:
+            trace.degrade("compose", reason(error))
+            return composition
 
     async def _classify(self, query: SearchQuery, trace: Trace, deadline: Deadline) -> list[ClassifiedPart]:
         with trace.stage("classify"):

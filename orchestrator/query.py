@@ -42,6 +42,7 @@ class SearchOptions:
     expand: bool | None = None
     multi_hop: bool | None = None
     personalise: bool | None = None
+    attend: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

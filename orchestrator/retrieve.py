@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from orchestrator.calibrate import Calibration
 from orchestrator.compose import Composition, QueryVector
@@ -22,7 +23,7 @@ from orchestrator.searches import ItemSearcher, Search, plan
 from orchestrator.trace import Trace, reason
 from orchestrator.types import Modality, RowHit, VectorStore
 
-__all__ = ["Retriever"]
+__all__ = ["Retrieved", "Retriever"]
 
 _ITEMS_SHARE = 0.5
 """Of its rows, how many items a search of the first pass is to yield at least, if there are so many."""
@@ -35,6 +36,14 @@ _FIRST_PASS_SHARE = 0.6
 
 _Key = tuple[int, Modality, SignalSpace, Modality, str]
 _Found = tuple[Search, list[list[RowHit]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """``cosines``: by item and modality, that of its best row with the vector that attention fusion made."""
+
+    signals: list[Signal]
+    cosines: dict[str, dict[Modality, float]]
 
 
 class Retriever:
@@ -65,7 +74,20 @@ class Retriever:
         budget_s: float,
         stage: str = "retrieve",
     ) -> list[Signal]:
-        """The best signal per (query vector, item modality, item).
+        """The best signal per (query vector, item modality, item); else like ``find``."""
+        found = await self.find(query, targets, expression, trace, budget_s, stage)
+        return found.signals
+
+    async def find(
+        self,
+        query: Composition,
+        targets: Sequence[Modality],
+        expression: str,
+        trace: Trace,
+        budget_s: float,
+        stage: str = "retrieve",
+    ) -> Retrieved:
+        """Signals, and the nearness of items to what attention fusion composed.
 
         A search that fails is noted in ``trace`` as one of ``stage``; the others stand.
 
@@ -74,7 +96,7 @@ class Retriever:
         """
         deadline = Deadline(budget_s)
         positive = [vector for vector in query.vectors if vector.weight > 0]
-        first = plan(positive, query.recall, targets)
+        first = plan(positive, query.composed, targets)
         share = _FIRST_PASS_SHARE if query.mixed else 1.0
         enough = math.ceil(self._rows_per_search * _ITEMS_SHARE)
         found = await self._run(
@@ -88,11 +110,12 @@ class Retriever:
         )
         best = self._best(found)
         if not query.mixed:
-            return list(best.values())
+            return Retrieved(list(best.values()), {})
         candidates = self._candidates(best.values(), found, query)
         if not candidates:
-            return []
-        second = plan(query.vectors, None, targets)
+            return Retrieved([], {})
+        attended = query.attended is not None
+        second = plan(query.vectors, query.composed if attended else lambda _: None, targets)
         rows = _ROWS_PER_CANDIDATE * len(candidates)
         among = restrict_to_items(expression, candidates)
         try:
@@ -100,7 +123,8 @@ class Retriever:
         except (SensoriumError, TimeoutError) as error:
             trace.degrade(stage, f"parts were not weighed against each other: {reason(error)}")
         chosen = set(candidates)
-        return [signal for signal in self._best(found).values() if signal.row.item_id in chosen]
+        signals = [signal for signal in self._best(found).values() if signal.row.item_id in chosen]
+        return Retrieved(signals, _nearness(found) if attended else {})
 
     async def _run(
         self,
@@ -182,3 +206,14 @@ class Retriever:
         turns = itertools.zip_longest(by_parts, *by_target.values())
         order = dict.fromkeys(item for turn in turns for item in turn if item is not None)
         return list(itertools.islice(order, self._max_candidates))
+
+
+def _nearness(found: Iterable[_Found]) -> dict[str, dict[Modality, float]]:
+    cosines: dict[str, dict[Modality, float]] = {}
+    for search, lists in found:
+        for source, rows in zip(search.sources, lists, strict=True):
+            if source is None:
+                for row in rows:
+                    best = cosines.setdefault(row.item_id, {})
+                    best[row.modality] = max(best.get(row.modality, -1.0), row.similarity)
+    return cosines

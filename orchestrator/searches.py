@@ -11,7 +11,7 @@ no more than these.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,15 +52,21 @@ class Search:
 
 
 def plan(
-    vectors: Sequence[QueryVector], recall: FloatArray | None, targets: Sequence[Modality]
+    vectors: Sequence[QueryVector],
+    composed: Callable[[Modality], FloatArray | None],
+    targets: Sequence[Modality],
 ) -> list[Search]:
-    """The searches for ``vectors``: those of one space and target share a call."""
-    unified: list[QueryVector | None] = [v for v in vectors if v.space in ("unified", "transcript")]
-    matrix = [v.vector for v in unified if v is not None]
-    if recall is not None:
-        unified.append(None)
-        matrix.append(recall)
-    searches = [Search("unified", target, tuple(unified), np.stack(matrix)) for target in targets]
+    """The searches for ``vectors`` and the composed vector for each target, where there is one: those of one
+    space and target share a call."""
+    unified = [v for v in vectors if v.space in ("unified", "transcript")]
+    searches = []
+    for target in targets:
+        sources: list[QueryVector | None] = [*unified]
+        matrix = [v.vector for v in unified]
+        if (recall := composed(target)) is not None:
+            sources.append(None)
+            matrix.append(recall)
+        searches.append(Search("unified", target, tuple(sources), np.stack(matrix)))
     for space, modality in _NATIVE.items():
         native = [v for v in vectors if v.space == space]
         if native and modality in targets:

@@ -89,6 +89,7 @@ class BudgetSettings(_Group):
     classify_s: Seconds = 2.0
     embed_s: Seconds = 10.0
     transcribe_s: Seconds = 5.0
+    compose_s: Seconds = 0.5
     retrieve_s: Seconds = 4.0
     hop_s: Seconds = 1.0
     expand_s: Seconds = 1.0

@@ -25,6 +25,7 @@ __all__ = [
     "NATIVE_DIM",
     "RERANK_KINDS",
     "UNIFIED_DIM",
+    "AttendInputs",
     "CatalogueItem",
     "CatalogueWriter",
     "Embedding",
@@ -100,6 +101,20 @@ class RerankInputs:
     rows: FloatArray
     evidence: FloatArray
     fused: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class AttendInputs:
+    """What attention fusion reads of one query of p parts.
+
+    All float32 but ``query_kind``, int64 by ``RERANK_KINDS``: ``query`` [p, 1024], ``native`` [p, 512] of
+    sounds, zeros of the others, ``query_kind`` [p], ``query_weight`` [p] signed.
+    """
+
+    query: FloatArray
+    native: FloatArray
+    query_kind: NDArray[np.int64]
+    query_weight: FloatArray
 
 
 # ---- rows of the vector store ----
@@ -214,7 +229,8 @@ class UpsertOutcome:
 
 
 class Encoder(Protocol):
-    """Content to vectors, speech to text, re-ranking (Triton). Calls end within ``deadline_s`` or raise.
+    """Content to vectors, speech to text, composing, re-ranking (Triton). Calls end within ``deadline_s`` or
+    raise.
 
     Raises ``errors.PartError`` for content that a decoder refused, ``errors.DependencyError`` otherwise.
     """
@@ -225,6 +241,10 @@ class Encoder(Protocol):
 
     async def transcribe(self, data: bytes, phrases: Sequence[str], deadline_s: float) -> Transcript:
         """The speech in an encoded sound; ``phrases`` are expected ones and help the decoder."""
+        ...
+
+    async def attend(self, inputs: AttendInputs, deadline_s: float) -> FloatArray:
+        """One vector for the rows of each modality, float32 [4, 1024] of unit norm, in their order."""
         ...
 
     async def rerank(self, inputs: RerankInputs, deadline_s: float) -> FloatArray:

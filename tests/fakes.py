@@ -23,6 +23,7 @@ from orchestrator.errors import ItemError
 from orchestrator.types import (
     NATIVE_DIM,
     UNIFIED_DIM,
+    AttendInputs,
     CatalogueItem,
     Embedding,
     FloatArray,
@@ -101,6 +102,7 @@ class FakeEncoder(Faults):
         self.says: dict[bytes, Transcript] = {}
         self.phrases: Sequence[str] = ()
         self.reranked: list[RerankInputs] = []
+        self.attended: list[AttendInputs] = []
 
     async def embed(self, modality: Modality, data: bytes | str, deadline_s: float) -> Embedding:
         await self._call("embed", f"embed/{modality.value}")
@@ -112,6 +114,13 @@ class FakeEncoder(Faults):
         self.phrases = phrases
         await self._call("transcribe")
         return self.says.get(data, Transcript("", -10.0))
+
+    async def attend(self, inputs: AttendInputs, deadline_s: float) -> FloatArray:
+        """As untrained attention: the weighted sum, for the rows of every modality."""
+        self.attended.append(inputs)
+        await self._call("attend")
+        total = inputs.query_weight @ inputs.query
+        return np.tile(total / np.linalg.norm(total), (len(Modality), 1)).astype(np.float32)
 
     async def rerank(self, inputs: RerankInputs, deadline_s: float) -> FloatArray:
         """The greatest cosine of a row with each liked part, on the mean."""

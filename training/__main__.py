@@ -5,6 +5,7 @@ python -m training finetune-text                            the text encoder, by
 python -m training --profile lite                           the heads and the calibration
 python -m training fusion --grpc HOST:PORT --catalogue ...  weights of evidence, on what a system finds
 python -m training rerank --grpc HOST:PORT --triton ...     the re-ranker, on what a system finds
+python -m training attend                                   attention fusion of a query's parts
 python -m training feedback                                 what personalisation weighs, from clicks
 
 Exit codes: 0 done, also when the gate kept what was in force; 1 something could not be had or read; 2 wrong
@@ -91,6 +92,16 @@ def rerank(
 
     with _failing(), _bars() as progress:
         metrics = train_reranker(profile, Settings(), grpc, triton, _threads(), progress, seed)
+    Console().print(metrics["table"], markup=False, highlight=False)
+
+
+@app.command()
+def attend(profile: Profile = "lite", seed: Seed = 0) -> None:
+    """Attention fusion of a query's parts, on generated products and stamps."""
+    from training.attend_run import train_attention
+
+    with _failing(), _bars() as progress:
+        metrics = train_attention(profile, Settings(), _threads(), progress, seed)
     Console().print(metrics["table"], markup=False, highlight=False)
 
 

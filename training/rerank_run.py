@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from catalogue.manifest import read_manifest
 from evaluation.metrics import interval
 from export.reranker import ROWS, Reranker, Shape
-from export.reranker_steps import heads_sha256
 from export.settings import Settings
+from export.trained_steps import heads_sha256
 from queries import KINDS as QUERY_KINDS
 from queries import MadeQuery, make_queries
 from training.calibration import Examples, expected_error, fit_logistic

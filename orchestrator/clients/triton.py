@@ -37,6 +37,7 @@ from orchestrator.settings import TritonSettings
 from orchestrator.types import (
     NATIVE_DIM,
     UNIFIED_DIM,
+    AttendInputs,
     Embedding,
     FloatArray,
     Modality,
@@ -44,11 +45,12 @@ from orchestrator.types import (
     Transcript,
 )
 
-__all__ = ["EMBED_MODELS", "RERANK_MODEL", "TRANSCRIBE_MODEL", "TritonClient"]
+__all__ = ["ATTEND_MODEL", "EMBED_MODELS", "RERANK_MODEL", "TRANSCRIBE_MODEL", "TritonClient"]
 
 EMBED_MODELS: Final[Mapping[Modality, str]] = {m: f"embed_{m.value}" for m in Modality}
 TRANSCRIBE_MODEL: Final = "transcribe_audio"
 RERANK_MODEL: Final = "rerank"
+ATTEND_MODEL: Final = "attend"
 
 _NAME: Final = "triton"
 _READY_DEADLINE_S: Final = 2.0
@@ -121,23 +123,27 @@ class TritonClient:
         heard = text[_LENGTH.size : _LENGTH.size + _LENGTH.unpack_from(text)[0]]
         return Transcript(heard.decode(errors="replace").strip(), float(np.frombuffer(score, np.float32)[0]))
 
+    async def attend(self, inputs: AttendInputs, deadline_s: float) -> FloatArray:
+        """One vector for the rows of each modality, float32 [4, 1024].
+
+        Raises:
+            DependencyError: see the module.
+        """
+        answer = await self._call(_arrays(ATTEND_MODEL, inputs), ("composed",), deadline_s)
+        composed = _vector(answer, ATTEND_MODEL, "composed", len(Modality) * UNIFIED_DIM)
+        return composed.reshape(len(Modality), UNIFIED_DIM)
+
     async def rerank(self, inputs: RerankInputs, deadline_s: float) -> FloatArray:
         """The probability of each of c candidates, float32 [c].
 
         Raises:
             DependencyError: see the module.
         """
-        request = service_pb2.ModelInferRequest(model_name=RERANK_MODEL)
-        for field in dataclasses.fields(inputs):
-            array: NDArray[np.generic] = getattr(inputs, field.name)
-            datatype = "INT64" if array.dtype == np.int64 else "FP32"
-            request.inputs.add(name=field.name, datatype=datatype, shape=(1, *array.shape))
-            request.raw_input_contents.append(array.tobytes())
-        answer = await self._call(request, ("score",), deadline_s)
+        answer = await self._call(_arrays(RERANK_MODEL, inputs), ("score",), deadline_s)
         return _vector(answer, RERANK_MODEL, "score", len(inputs.fused))
 
     async def ready(self) -> bool:
-        """Whether every public model that a search needs is ready; the re-ranker may be missing.
+        """Whether every public model that a search needs is ready; `attend` and `rerank` may be missing.
 
         A server that does not answer is not ready.
         """
@@ -191,6 +197,17 @@ class TritonClient:
             _raise(error, request.model_name)
         names = (output.name for output in response.outputs)
         return dict(zip(names, response.raw_output_contents, strict=False))
+
+
+def _arrays(model: str, inputs: AttendInputs | RerankInputs) -> service_pb2.ModelInferRequest:
+    """One row of a batch: every field an input of its name."""
+    request = service_pb2.ModelInferRequest(model_name=model)
+    for field in dataclasses.fields(inputs):
+        array: NDArray[np.generic] = getattr(inputs, field.name)
+        datatype = "INT64" if array.dtype == np.int64 else "FP32"
+        request.inputs.add(name=field.name, datatype=datatype, shape=(1, *array.shape))
+        request.raw_input_contents.append(array.tobytes())
+    return request
 
 
 def _vector(answer: Mapping[str, bytes], model: str, name: str, dim: int) -> FloatArray:

@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from export.attention_steps import attention_kinds, attention_trained
 from export.fetch import file_sha256
 from export.graphs import GRAPHS
 from export.profile import load_profile
@@ -56,7 +57,7 @@ def _run(path: Path, feed: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_embedding_names_the_set(embedding: dict[str, Any]) -> None:
-    optional = {"fusion", "rerank"}
+    optional = {"fusion", "rerank", "attend"}
     assert set(embedding) - optional == {"profile", "embedding_version", "models", "calibration"}
     assert embedding["profile"] == "lite"
     prefix, number, digest = embedding["embedding_version"].rsplit("-", 2)
@@ -69,6 +70,17 @@ def test_embedding_names_the_set(embedding: dict[str, Any]) -> None:
         assert set(logistic) == {"scale", "bias"}
         assert np.isfinite(list(logistic.values())).all()
         assert logistic["scale"] > 0
+
+
+def test_attention_fusion_is_named_if_it_was_trained_on_these_heads(embedding: dict[str, Any]) -> None:
+    settings = Settings()
+    assert ("attend" in embedding) == attention_trained(settings, "lite")
+    if "attend" not in embedding:
+        pytest.skip("no attention fusion was trained on these heads: run `make attend`")
+    entry = embedding["attend"]
+    assert set(entry) == {"version", "precision", "sha256", "kinds"}
+    assert entry["kinds"] == attention_kinds(settings, "lite")
+    assert file_sha256(REPOSITORY / "attend" / entry["version"] / "model.onnx") == entry["sha256"]
 
 
 def test_a_re_ranker_is_named_if_one_was_trained_on_these_heads(embedding: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from serving.repository import read_config
 ROOT = Path(__file__).resolve().parents[2]
 REPOSITORY = ROOT / "model_repository"
 NAMES = sorted(path.parent.name for path in REPOSITORY.glob("*/config.pbtxt"))
-GRAPHS = [name for name in NAMES if name.startswith("encode_") or name == "rerank"]
+GRAPHS = [name for name in NAMES if name.startswith("encode_") or name in ("attend", "rerank")]
 ENSEMBLES = [name for name in NAMES if name.startswith("embed_")]
 
 # What the table's types are called in config.pbtxt and in ONNX.
@@ -63,7 +63,7 @@ def written(cell: str) -> Tensors:
 
 def test_the_repository_holds_exactly_the_models_of_the_table() -> None:
     assert sorted(table()) == NAMES
-    assert len(NAMES) == 14
+    assert len(NAMES) == 15
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -73,7 +73,7 @@ def test_config_agrees_with_the_table(name: str) -> None:
     assert kind == (config.platform or config.backend)
     # A clip is eight pictures: 32 of them took 12 GB and ran at half the speed of one at a time. A row of the
     # re-ranker is a query with all its candidates, 0.8 MB.
-    smaller = {"embed_video": 4, "decode_video": 4, "encode_video": 4, "rerank": 8}
+    smaller = {"embed_video": 4, "decode_video": 4, "encode_video": 4, "rerank": 8, "attend": 8}
     assert config.max_batch_size == smaller.get(config.name, 32)
     for cell, entries in ((inputs, config.input), (outputs, config.output)):
         stated, actual = written(cell), tensors(entries)

@@ -65,12 +65,24 @@ RINGS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"types", "settings", "feedback"}),
     frozenset({"query"}),
-    frozenset({"trace", "deadlines", "calibrate", "evidence", "cache", "diversify", "filters", "metrics"})
+    frozenset(
+        {
+            "trace",
+            "deadlines",
+            "calibrate",
+            "composed_score",
+            "evidence",
+            "cache",
+            "diversify",
+            "filters",
+            "metrics",
+        }
+    )
     | frozenset({"logs", "profile", "strengths"}),
     frozenset({"admit", "classify", "compose", "fusion", "late", "answer", "row_vectors"})
     | frozenset({"wire", "feedback_wire"}),
     frozenset({"searches"}),
-    frozenset({"embed", "transcribe", "retrieve", "personalise", "rerank"}),
+    frozenset({"attend", "embed", "transcribe", "retrieve", "personalise", "rerank"}),
     frozenset({"hop", "expand", "record"}),
     frozenset({"refine"}),
     frozenset({"pipeline"}),

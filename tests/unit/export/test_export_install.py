@@ -19,8 +19,9 @@ from export.pipeline import Exporter
 from export.profile import Profile, load_profile
 from export.records import run_step
 from export.reranker import Reranker, Shape
-from export.reranker_steps import HEADS, RERANK, heads_sha256, is_trained
+from export.reranker_steps import RERANK, is_trained
 from export.settings import Settings
+from export.trained_steps import HEADS, heads_sha256
 
 MODEL = "encode_text"
 

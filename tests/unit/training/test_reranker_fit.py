@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from export.reranker import Reranker, Shape, load_reranker
-from export.reranker_steps import HEADS, default_for, is_trained
+from export.reranker_steps import default_for, is_trained
 from export.settings import Settings
+from export.trained_steps import HEADS
 from training import rerank_run
 from training.rerank_data import Example, Gallery
 from training.rerank_run import early_fusion, table
