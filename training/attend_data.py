@@ -72,11 +72,13 @@ class Embedder:
             lambda rows: {"pooled": self.encoders.text([texts[row] for row in rows])},
             chunk=512,
         )["pooled"].astype(np.float32)
-        return self.heads.text(torch.from_numpy(pooled)).numpy()
+        embedded: Floats = self.heads.text(torch.from_numpy(pooled)).numpy()
+        return embedded
 
     def images(self, features: Floats, logits: Floats) -> Floats:
         """[n, 1024]"""
-        return self.heads.image(torch.from_numpy(features), torch.from_numpy(logits)).numpy()
+        embedded: Floats = self.heads.image(torch.from_numpy(features), torch.from_numpy(logits)).numpy()
+        return embedded
 
     def sounds(self, pooled: Floats) -> tuple[Floats, Floats]:
         """[n, 1024] and [n, 512]"""

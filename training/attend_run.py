@@ -154,7 +154,8 @@ def _judge(model: Attention, world: World, fused: Any) -> _Judged:
 def _calibrate(judged: Sequence[_Judged]) -> Entry:
     """A logistic for each modality of rows, then what each counts for, on the nearest items of each query:
     weight * log(1 + exp(scale * cosine - offset)) of each, and a bias."""
-    cosines, relevant, query = [], [], []
+    cosines, relevant = [], []
+    query: list[npt.NDArray[np.intp]] = []
     for found in judged:
         for number, each in enumerate(found.asks):
             mean = np.nanmean(
