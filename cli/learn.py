@@ -29,7 +29,13 @@ PATIENT = {
     f"SENSORIUM_BUDGET__{stage}_S": "50" for stage in ("REQUEST", "EMBED", "TRANSCRIBE", "RETRIEVE", "ANSWER")
 }
 # Weights are learned from evidence that was neither weighed nor added to before.
-PLAIN = {**PATIENT, "SENSORIUM_FUSION__LEARNED": "false", "SENSORIUM_EXPAND__ENABLED": "false"}
+PLAIN = {
+    **PATIENT,
+    "SENSORIUM_FUSION__LEARNED": "false",
+    "SENSORIUM_EXPAND__ENABLED": "false",
+    # every candidate, not the page that somebody would look at: training/candidates.py
+    "SENSORIUM_ADMISSION__MAX_RESULTS": "400",
+}
 
 
 def fusion(seed: int) -> int:
