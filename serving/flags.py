@@ -1,7 +1,7 @@
 """The flags of tritonserver, in one place: of the embedded server, and of NVIDIA's containers.
 
-Both get only flags that Triton 2.51 knows: it ends at one that it does not know, and newer servers know all of
-these. What a newer server alone understands would have to be told from its version here.
+Both get only flags that Triton 2.51 knows: it ends at one that it does not know, and newer servers know all
+of these. What a newer server alone understands would have to be told from its version here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CONTAINER_MODELS = (
 )
 """What clients call; Triton loads the steps of an ensemble with it."""
 RESTRICTED = ("model-repository", "shared-memory", "trace", "logging")
-"""APIs of a container that only the holder of the control key may call; deploy/triton/start.sh adds the key."""
+"""APIs of a container that take the control key; deploy/triton/start.sh adds it."""
 
 _CONTAINER_REPOSITORY = "/models"
 _CONTAINER_STOP_S = 30
@@ -61,8 +61,8 @@ def load_flags(models: Iterable[str]) -> list[str]:
 def container_flags(*, gpu: bool) -> list[str]:
     """Of a container, which has its own backends and a network of its own.
 
-    A client's connection ends after five minutes, so that it looks the address up again and finds servers that
-    came since.
+    A client's connection ends after five minutes, so that it looks the address up again and finds servers
+    that came since.
     """
     return [
         f"--model-repository={_CONTAINER_REPOSITORY}",

@@ -2,8 +2,8 @@
 
     python3 -m serving.probe [URL]       0 when all answered, 1 when not; says which
 
-A server goes on calling itself ready when the Python process of a model has died, and never starts it again, so
-a container's health is asked this way. It needs NumPy, PyAV and the canaries, nothing else of ours.
+A server goes on calling itself ready when the Python process of a model has died, and never starts it again,
+so a container's health is asked this way. It needs NumPy, PyAV and the canaries, nothing else of ours.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def probe(url: str, model: str, timeout_s: float) -> str:
         "parameters": {"binary_data_size": len(body)},
     }
     header = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": False}}).encode()
-    request = urllib.request.Request(
+    request = urllib.request.Request(  # noqa: S310
         f"{url}/v2/models/{model}/infer",
         data=header + body,
         headers={
@@ -53,7 +53,7 @@ def probe(url: str, model: str, timeout_s: float) -> str:
         },
     )
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
             outputs = json.load(answer)["outputs"]
     except (OSError, ValueError, KeyError) as error:
         return f"{model}: {error}"
