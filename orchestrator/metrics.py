@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from orchestrator.quality import QualityMetrics
 from orchestrator.query import PartInfo, StageTime
 
 __all__ = ["CONTENT_TYPE", "Metrics", "modality_label"]
@@ -58,6 +59,7 @@ class Metrics:
         self.cache_bytes = Gauge(
             "sensorium_embedding_cache_bytes", "Bytes held by the embedding cache", registry=self.registry
         )
+        self.quality = QualityMetrics(self.registry)
 
     def observe_search(
         self,

@@ -66,7 +66,7 @@ RINGS: tuple[frozenset[str], ...] = (
     frozenset({"types", "settings", "feedback"}),
     frozenset({"query"}),
     frozenset({"trace", "deadlines", "calibrate", "evidence", "cache", "diversify", "filters", "metrics"})
-    | frozenset({"logs", "profile", "strengths"}),
+    | frozenset({"logs", "profile", "quality", "strengths"}),
     frozenset({"admit", "classify", "compose", "fusion", "late", "answer", "row_vectors"})
     | frozenset({"wire", "feedback_wire"}),
     frozenset({"searches"}),
