@@ -13,6 +13,7 @@ from pathlib import Path
 import grpc
 import pytest
 from fixtures_triton import ROOT, free_ports, installed_tree, need_models
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from serving import Settings
@@ -119,6 +120,13 @@ def test_models_are_controlled_by_the_key_alone(container: tuple[str, str]) -> N
         # What the orchestrator asks, it may ask without the key.
         metadata_of = stub.ModelMetadata(service_pb2.ModelMetadataRequest(name="embed_text"), timeout=10)
         assert list(metadata_of.versions) == ["1"]
+
+
+def test_kubernetes_may_ask_for_health(container: tuple[str, str]) -> None:
+    with grpc.insecure_channel(container[1]) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        answer = health.Check(health_pb2.HealthCheckRequest(), timeout=10)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_the_probe_infers(container: tuple[str, str]) -> None:
