@@ -9,8 +9,12 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from orchestrator.query import SearchQuery, SearchResult
+from orchestrator.types import Modality
 
-__all__ = ["QualityMetrics"]
+__all__ = ["MIXED", "QualityMetrics"]
+
+MIXED = "mixed"
+"""The label of a query whose parts have several modalities."""
 
 _SCORES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
@@ -53,6 +57,14 @@ class QualityMetrics:
             buckets=_SCORES,
             registry=registry,
         )
+        # A series that began with its first count would hide that count from every rate.
+        targets = [modality.value for modality in Modality]
+        for modality in (*targets, MIXED):
+            for counter in (self.answers, self.empty, self.degraded):
+                counter.labels(modality)
+            for target in targets:
+                for pair in (self.searched, self.pair_empty, self.score):
+                    pair.labels(modality, target)
         self.embedding_set = Gauge(
             "sensorium_embedding_set_info",
             "Always 1; the profile and the embedding version that are served",

@@ -1,8 +1,8 @@
-"""Draws deploy/grafana's dashboard from a real Prometheus, for docs/operations.md: `make dashboard-picture`.
+"""Draws deploy/grafana's dashboard from a real Prometheus for docs/operations.md: `make dashboard-picture`.
 
-Not Grafana's picture: each panel's own queries are asked of Prometheus and drawn with matplotlib. The system is
-a scratch one with a generated catalogue, whose own content is searched for `--seconds`; what the lines show is
-that the queries work, not how fast the system is.
+Not Grafana's picture: the queries of each panel are asked of Prometheus and drawn with matplotlib. The
+system is a scratch one with a generated catalogue, whose own content is searched for `--seconds`: the lines
+show that the queries work, not how fast the system is.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def requests(items: list[ManifestItem]) -> Iterator[pb.SearchRequest]:
     for number in itertools.count():
         item = items[(number - number % 3) % len(items)]
         yield pb.SearchRequest(parts=[pb.QueryPart(text=item.title)])
-        for media in item.media:
-            yield pb.SearchRequest(parts=[pb.QueryPart(data=media.path.read_bytes())])
+        for path in (media.path for media in item.media if media.path):
+            yield pb.SearchRequest(parts=[pb.QueryPart(data=path.read_bytes())])
 
 
 def ask(url: str, query: str, start: float, end: float) -> list[dict[str, Any]]:

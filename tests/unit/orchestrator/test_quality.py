@@ -64,3 +64,12 @@ async def test_the_served_embedding_version_is_told(make_world: MakeWorld) -> No
     served = world.embedding_set
     name = "sensorium_embedding_set_info"
     assert value(world, name, profile=served.profile, version=served.version) == 1
+
+
+def test_every_pair_is_there_from_the_start(world: World) -> None:
+    """A series that began with its first count would hide that count from every rate."""
+    get = world.service.metrics.registry.get_sample_value
+    for modality in ("text", "image", "audio", "video", "mixed"):
+        assert get("sensorium_degraded_answers_total", {"modality": modality}) == 0
+        for target in ("text", "image", "audio", "video"):
+            assert get("sensorium_pair_empty_total", {"modality": modality, "target": target}) == 0
