@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank attend retrain evaluate bench proto up down clean
+.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank attend retrain evaluate bench dashboard-picture proto up down clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ retrain: env-test triton models ## learn from users' clicks; promote what is bet
 
 bench: env-test triton models ## speed of encoders, Triton and whole searches -> reports/bench.json
 	@$(BIN)/python -m cli.measure speed
+
+dashboard-picture: env-test triton models ## docs/images/dashboard.png: the dashboard's queries on a real Prometheus
+	@$(BIN)/python -m scripts.dashboard_picture
 
 proto: env-test ## generate sensorium/v1 from proto/
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. proto/sensorium/v1/sensorium.proto

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from orchestrator.quality import MIXED, QualityMetrics
 from orchestrator.query import PartInfo, StageTime
 
 __all__ = ["CONTENT_TYPE", "Metrics", "modality_label"]
@@ -58,6 +59,7 @@ class Metrics:
         self.cache_bytes = Gauge(
             "sensorium_embedding_cache_bytes", "Bytes held by the embedding cache", registry=self.registry
         )
+        self.quality = QualityMetrics(self.registry)
 
     def observe_search(
         self,
@@ -85,4 +87,4 @@ class Metrics:
 def modality_label(parts: Iterable[PartInfo]) -> str:
     """The modality of a query, "mixed" if it has several."""
     kinds = {part.modality.value for part in parts}
-    return kinds.pop() if len(kinds) == 1 else "mixed"
+    return kinds.pop() if len(kinds) == 1 else MIXED

@@ -35,7 +35,7 @@ from orchestrator.errors import (
 from orchestrator.feedback import FeedbackStore, check_user
 from orchestrator.feedback_wire import counts_message, erased_message, events_from_message
 from orchestrator.logs import describe
-from orchestrator.metrics import Metrics
+from orchestrator.metrics import Metrics, modality_label
 from orchestrator.personalise import Personaliser
 from orchestrator.pipeline import Pipeline
 from orchestrator.trace import Trace
@@ -82,6 +82,8 @@ class Service:
     ) -> None:
         self.metrics = Metrics()
         self.metrics.cache_bytes.set_function(lambda: pipeline.cache.size_bytes)
+        served = pipeline.embedding_set
+        self.metrics.quality.embedding_set.labels(served.profile, served.version).set(1)
         self.stopping = False
         self._pipeline = pipeline
         self._writer = writer
@@ -96,8 +98,10 @@ class Service:
         request_id = uuid.uuid4().hex
         with self._request("Search", request_id) as note:
             trace = Trace()
-            result = await self._pipeline.search(query_from_message(request, request_id), trace, timeout_s)
+            query = query_from_message(request, request_id)
+            result = await self._pipeline.search(query, trace, timeout_s)
             self.metrics.observe_search(result.parts, result.stages, result.degraded, result.total_ms)
+            self.metrics.quality.observe(modality_label(result.parts), query, result)
             note["modalities"] = [part.modality.value for part in result.parts]
             note["stages_ms"] = {stage.stage: round(stage.ms, 2) for stage in result.stages}
             note["hits"] = len(result.hits)

@@ -1,4 +1,4 @@
-"""`python -m serving install` and `python -m serving run`."""
+"""`python -m serving install`, `python -m serving run` and `python -m serving flags`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import structlog
 from pydantic import ValidationError
 
 from serving.errors import ServingError
+from serving.flags import container_flags
 from serving.install import check_installed, install
 from serving.settings import Settings
 from serving.supervisor import Supervisor
@@ -23,7 +24,13 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("install", help="build the server's environment and backend directory")
     commands.add_parser("run", help="start Triton and keep it answering, until SIGTERM or SIGINT")
-    command = parser.parse_args().command
+    flags = commands.add_parser("flags", help="print the flags of a container's server, one a line")
+    flags.add_argument("--gpu", action="store_true")
+    arguments = parser.parse_args()
+    command = arguments.command
+    if command == "flags":
+        print("\n".join(container_flags(gpu=arguments.gpu)))
+        return 0
     try:
         settings = Settings()
         if command == "install":

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from serving.flags import common_flags, load_flags
 from serving.leftovers import mark, remove_shared_memory, sweep
 from serving.settings import Settings
 
@@ -35,7 +36,7 @@ class Stub:
 
 
 def command_line(settings: Settings, models: Iterable[str]) -> list[str]:
-    """Flags that Triton 2.51 and current containers both know. Loopback only; models are loaded by name."""
+    """Of the embedded server: loopback only."""
     tree, prefix = settings.tree, mark(settings.home)
     command = [
         str(tree / "bin" / "tritonserver"),
@@ -44,12 +45,9 @@ def command_line(settings: Settings, models: Iterable[str]) -> list[str]:
         # The backend's name, not only its family's, selects the setting.
         f"--backend-config=python,shm-region-prefix-name={prefix}",
         f"--backend-config=onnxruntime,shm-region-prefix-name={prefix}",
-        "--model-control-mode=explicit",
-        "--disable-auto-complete-config",
-        "--exit-on-error=false",
-        "--strict-readiness=false",
-        f"--model-load-thread-count={settings.load_threads}",
-        f"--exit-timeout-secs={max(1, int(settings.stop_timeout_s / 2))}",
+        *common_flags(
+            load_threads=settings.load_threads, exit_timeout_s=max(1, int(settings.stop_timeout_s / 2))
+        ),
         f"--http-address={_HOST}",
         f"--http-port={settings.http_port}",
         f"--http-thread-count={settings.http_threads}",
@@ -58,15 +56,13 @@ def command_line(settings: Settings, models: Iterable[str]) -> list[str]:
         f"--metrics-address={_HOST}",
         f"--metrics-port={settings.metrics_port}",
         "--allow-gpu-metrics=false",
-        "--log-verbose=0",
     ]
     if settings.response_cache_bytes:
         command.append(f"--cache-directory={tree / 'caches'}")
         command.append(f"--cache-config=local,size={settings.response_cache_bytes}")
     if settings.config_name:
         command.append(f"--model-config-name={settings.config_name}")
-    command += [f"--load-model={name}" for name in models]
-    return command
+    return command + load_flags(models)
 
 
 def environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:

@@ -51,6 +51,13 @@ EMBED_MODELS: Final[Mapping[Modality, str]] = {m: f"embed_{m.value}" for m in Mo
 TRANSCRIBE_MODEL: Final = "transcribe_audio"
 RERANK_MODEL: Final = "rerank"
 ATTEND_MODEL: Final = "attend"
+_NAMED: Final = (
+    *EMBED_MODELS.values(),
+    *(f"encode_{m.value}" for m in Modality),
+    TRANSCRIBE_MODEL,
+    RERANK_MODEL,
+    ATTEND_MODEL,
+)
 
 _NAME: Final = "triton"
 _READY_DEADLINE_S: Final = 2.0
@@ -73,6 +80,8 @@ class TritonClient:
                 # Triton is local and restarts within seconds: do not back off for two minutes.
                 ("grpc.max_reconnect_backoff_ms", 1000),
                 ("grpc.enable_http_proxy", 0),
+                # A name may stand for several servers (a headless service): every call takes the next.
+                ("grpc.lb_policy_name", "round_robin"),
             ],
         )
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
@@ -160,21 +169,26 @@ class TritonClient:
         return all(answer.ready for answer in answers)
 
     async def models(self) -> Mapping[str, str]:
-        """Name to version of every model that is ready; of several versions the highest.
+        """Name to version of the models that answer; of several versions the highest.
+
+        Each is asked for by its name: the index of the repository is closed where model control is.
 
         Raises:
             DependencyError: the server did not answer.
         """
-        request = service_pb2.RepositoryIndexRequest(ready=True)
+        versions = await asyncio.gather(*(self._version(name) for name in _NAMED))
+        return {name: version for name, version in zip(_NAMED, versions, strict=True) if version}
+
+    async def _version(self, model: str) -> str:
+        """The highest version of a model that is loaded, "" when none is."""
+        request = service_pb2.ModelMetadataRequest(name=model)
         try:
-            index = await self._stub.RepositoryIndex(request, timeout=_READY_DEADLINE_S)
+            metadata = await self._stub.ModelMetadata(request, timeout=_READY_DEADLINE_S)
         except grpc.aio.AioRpcError as error:
-            _raise(error, "the model repository")
-        versions: dict[str, str] = {}
-        for model in index.models:
-            if int(model.version or 0) >= int(versions.get(model.name, 0)):
-                versions[model.name] = model.version
-        return versions
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return ""
+            _raise(error, model)
+        return max(metadata.versions, key=int, default="")
 
     async def _infer(
         self, model: str, inputs: Mapping[str, bytes], outputs: Sequence[str], deadline_s: float

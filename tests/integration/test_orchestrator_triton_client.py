@@ -67,11 +67,11 @@ class Kserve(service_pb2_grpc.GRPCInferenceServiceServicer):
     async def ModelReady(self, request, context):  # noqa: N802
         return service_pb2.ModelReadyResponse(ready=request.name not in self.unready)
 
-    async def RepositoryIndex(self, request, context):  # noqa: N802
-        response = service_pb2.RepositoryIndexResponse()
-        for version in ("9", "10"):
-            response.models.add(name="encode_text", version=version, state="READY")
-        return response
+    async def ModelMetadata(self, request, context):  # noqa: N802
+        if request.name == "rerank":
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such model")
+        versions = ("9", "10") if request.name == "encode_text" else ("1",)
+        return service_pb2.ModelMetadataResponse(name=request.name, versions=versions)
 
 
 @pytest.fixture
@@ -217,7 +217,27 @@ async def test_ready_is_all_models(kserve: Kit) -> None:
 
 
 async def test_the_highest_version_counts(kserve: Kit) -> None:
-    assert await kserve[1].models() == {"encode_text": "10"}
+    models = await kserve[1].models()
+    assert (models["encode_text"], models["embed_text"]) == ("10", "1")
+    assert "rerank" not in models
+
+
+async def test_calls_go_round_the_servers_behind_a_name() -> None:
+    """A headless service names every server; one channel must not stay with the first."""
+    kits, servers, ports = [Kserve(), Kserve()], [], []
+    for kit in kits:
+        server = grpc.aio.server()
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(kit, server)
+        ports.append(server.add_insecure_port("127.0.0.1:0"))
+        await server.start()
+        servers.append(server)
+    target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
+    async with TritonClient(TritonSettings(url=target)) as client:
+        async with asyncio.timeout(20):
+            while not all(kit.requests for kit in kits):
+                await client.embed(Modality.TEXT, "a", 5)
+    for server in servers:
+        await server.stop(None)
 
 
 async def test_no_server_at_all() -> None:

@@ -78,7 +78,7 @@ RINGS: tuple[frozenset[str], ...] = (
             "metrics",
         }
     )
-    | frozenset({"logs", "profile", "strengths"}),
+    | frozenset({"logs", "profile", "quality", "strengths"}),
     frozenset({"admit", "classify", "compose", "fusion", "late", "answer", "row_vectors"})
     | frozenset({"wire", "feedback_wire"}),
     frozenset({"searches"}),

@@ -1,0 +1,13 @@
+#!/bin/sh
+# tritonserver with the flags given, its control APIs open only to who sends the key of the secret file:
+# over HTTP in the header `sensorium-control`, over gRPC in `triton-grpc-protocol-sensorium-control`.
+set -eu
+key="$(cat "${TRITON_CONTROL_KEY_FILE:-/run/secrets/triton_control_key}")"
+if [ "${#key}" -lt 16 ]; then
+    echo "start.sh: the control key must have at least 16 characters" >&2
+    exit 1
+fi
+apis="model-repository,shared-memory,trace,logging"
+exec tritonserver "$@" \
+    "--http-restricted-api=${apis}:sensorium-control=${key}" \
+    "--grpc-restricted-protocol=${apis}:sensorium-control=${key}"

@@ -1,0 +1,44 @@
+"""deploy/prometheus through promtool: it is well formed, and the alerts fire when they should."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from fixtures_prometheus import ROOT, RULES
+
+CONFIG = ROOT / "deploy/prometheus/prometheus.yml"
+CASES = Path(__file__).parent / "prometheus_alerts.yml"
+
+
+def promtool(bin_dir: Path, *arguments: str) -> str:
+    """What it prints; the test fails when it is not content."""
+    done = subprocess.run(
+        [str(bin_dir / "promtool"), *arguments], capture_output=True, text=True, check=False, timeout=120
+    )
+    if done.returncode:
+        pytest.fail(done.stdout + done.stderr)
+    return done.stdout
+
+
+def test_the_configuration_and_its_rules_are_well_formed(prometheus_bin: Path) -> None:
+    assert "SUCCESS" in promtool(prometheus_bin, "check", "config", str(CONFIG))
+    for path in RULES:
+        assert "rules found" in promtool(prometheus_bin, "check", "rules", str(path))
+
+
+def test_promtool_refuses_what_is_not(prometheus_bin: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yml"
+    broken.write_text('groups: [{name: a, rules: [{alert: A, expr: "rate(x"}]}]')
+    done = subprocess.run(
+        [str(prometheus_bin / "promtool"), "check", "rules", str(broken)], capture_output=True, check=False
+    )
+    assert done.returncode != 0
+
+
+def test_alerts_fire_when_they_should(prometheus_bin: Path, tmp_path: Path) -> None:
+    cases = CASES.read_text().replace("[RULES]", json.dumps([str(path) for path in RULES]))
+    (tmp_path / "cases.yml").write_text(cases)
+    assert "SUCCESS" in promtool(prometheus_bin, "test", "rules", str(tmp_path / "cases.yml"))
