@@ -93,7 +93,7 @@ class Traffic:
 
 
 def _poisson(random: np.random.Generator, phases: Sequence[Phase]) -> tuple[NDArray[np.float64], list[str]]:
-    """When requests are due, in order, and the phase of each: given their number, Poisson arrivals are uniform."""
+    """When each is due, and in which phase. Given their number, Poisson arrivals are uniform in time."""
     times: list[NDArray[np.float64]] = []
     names: list[str] = []
     begin_s = 0.0

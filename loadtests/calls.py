@@ -1,4 +1,4 @@
-"""One search over gRPC or REST. A call returns an `Answer` whatever happens, and not long after its deadline."""
+"""One search over gRPC or REST. A call gives an `Answer` whatever happens, and soon after its deadline."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Calls(Protocol):
 
 
 class GrpcCalls:
-    """One channel to `target`, with TLS where `tls`. Calls block each other unless `grpc.experimental.gevent` is
-    set up."""
+    """One channel to `target`, with TLS where `tls`. Calls block each other where `grpc.experimental.gevent`
+    is not set up."""
 
     def __init__(self, target: str, timeout_s: float, tls: bool = False) -> None:
         options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
@@ -78,7 +78,7 @@ def _refused(error: grpc.RpcError) -> Answer:
     code = error.code()
     if code is not grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Answer(Outcome.FAILED, code.name)
-    waits = [value for name, value in error.trailing_metadata() or () if name == RETRY_AFTER_MS]
+    waits = [each.value for each in error.trailing_metadata() or () if each.key == RETRY_AFTER_MS]
     return Answer(
         Outcome.REJECTED, code.name, retry_after_s=_seconds(waits[0], per_second=1000) if waits else None
     )

@@ -20,8 +20,8 @@ Figures = dict[str, Any]
 
 
 def percentiles(values: Iterable[float]) -> Figures:
-    """`n`, p50, p95, p99, p99.9 and the largest: the smallest value that at least that share is not above, none
-    made up between two. Of fewer than 1,000 values p99.9 is the largest. Without values there is only `n`."""
+    """`n`, p50, p95, p99, p99.9 and the largest. Each is a value that occurred, none is made up
+    between two. Of fewer than 1,000 values p99.9 is the largest. Without values there is only `n`."""
     found = np.fromiter(values, dtype=np.float64)
     if not len(found):
         return {"n": 0}

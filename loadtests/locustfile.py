@@ -3,8 +3,8 @@
 locust -f loadtests/locustfile.py --headless --host http://127.0.0.1:8080 --grpc-target 127.0.0.1:8081 \\
     --payloads FOLDER --out reports
 
-Locust's users wait for their answer before they ask again, so a slow server slows them down. The one user here
-is a dispatcher in place of that: it sends what is due when it is due (`openloop.py`) and tells Locust's
+Locust's users wait for their answer before they ask again, so a slow server slows them down. The one user
+here is a dispatcher in place of that: it sends what is due when it is due (`openloop.py`) and tells Locust's
 statistics of each request, so that Locust's own reports (`--html`, `--csv`) work as well. Rejected requests
 stand there under a name of their own and are no failures.
 """
@@ -90,7 +90,7 @@ class Dispatcher(User):
         """Locust's statistics of one request; its response time is the latency from when it was due."""
         answer, arrival = sample.answer, sample.arrival
         failed = answer.outcome in (Outcome.FAILED, Outcome.UNSENT)
-        self.environment.events.request.fire(  # type: ignore[no-untyped-call]
+        self.environment.events.request.fire(
             request_type=arrival.protocol,
             name=f"{arrival.modality} (rejected)" if answer.outcome is Outcome.REJECTED else arrival.modality,
             response_time=sample.latency_ms,

@@ -27,8 +27,8 @@ def parse_pids(text: str) -> dict[str, int]:
 
 
 def memory_mib(pids: Mapping[str, int]) -> dict[str, float]:
-    """Proportional set size of each process with its descendants, MiB: shared pages are counted once. One that
-    has ended is left out."""
+    """Proportional set size of each process with its descendants, MiB: shared pages count once. One that has
+    ended is left out."""
     found = {}
     for name, pid in pids.items():
         try:

@@ -19,7 +19,7 @@ INDEX = "index.json"
 
 @dataclass(frozen=True)
 class Payloads:
-    """Queries by modality: UTF-8 text, or the bytes of an encoded file. `made` says what they were made of."""
+    """Queries by modality: UTF-8 text, or the bytes of an encoded file. `made` says of what."""
 
     queries: Mapping[str, tuple[bytes, ...]]
     made: Mapping[str, object]

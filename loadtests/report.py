@@ -42,7 +42,8 @@ def findings(report: Mapping[str, Any]) -> Iterator[str]:
         reached = "" if steps["saturated"] else " (no higher rate was tried)"
         yield (
             f"Saturation: {found}{reached}, the highest rate at which {steps['share']:.0%} of what is "
-            f"offered is answered within {steps['bound_ms']:.0f} ms. Peak goodput {steps['peak_goodput_per_s']:.1f}/s."
+            f"offered is answered within {steps['bound_ms']:.0f} ms. "
+            f"Peak goodput {steps['peak_goodput_per_s']:.1f}/s."
         )
     if spike := scenarios.get("spike"):
         recovery = spike["recovery_s"]
@@ -103,6 +104,7 @@ def _about(report: Mapping[str, Any]) -> str:
     return (
         f"{report['started']}, {report['machine'] or 'machine not named'}. {system['items']} items "
         f"({system['embedding_version']}). Poisson arrivals, seed {settings['seed']}: {mix}. Queries by "
-        f"Zipf's law, exponent {settings['zipf']:g}, over a pool of {pools}; {settings['rest_share']:.0%} over REST. "
-        f"Deadline {settings['timeout_s']:g} s, at most {settings['max_outstanding']} under way in the client."
+        f"Zipf's law, exponent {settings['zipf']:g}, over a pool of {pools}; "
+        f"{settings['rest_share']:.0%} over REST. Deadline {settings['timeout_s']:g} s, at most "
+        f"{settings['max_outstanding']} under way in the client."
     )

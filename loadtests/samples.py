@@ -34,7 +34,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request. Times are in seconds since its first phase began; what was not sent has none of its own."""
+    """One request. Times are in seconds since its first phase began; what was not sent has none."""
 
     arrival: Arrival
     answer: Answer

@@ -83,7 +83,7 @@ class Session:
         return self._loop.play(self._traffic.plan(label, phases), watch)
 
     def _head(self) -> dict[str, Any]:
-        """All of the report but the scenarios. Asks the system what it is, so that a dead one is told at once."""
+        """All of the report but the scenarios. Asks the system what it is: a dead one is told at once."""
         status, options, traffic = self._grpc.status(), self._options, self._traffic
         return {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
