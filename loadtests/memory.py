@@ -27,17 +27,24 @@ def parse_pids(text: str) -> dict[str, int]:
 
 
 def memory_mib(pids: Mapping[str, int]) -> dict[str, float]:
-    """Proportional set size of each process with its descendants, MiB: shared pages count once. One that has
-    ended is left out."""
+    """Proportional set size of each process with its descendants, MiB: shared pages count once, and a
+    descendant that has a name of its own counts there. One that has ended is left out."""
     found = {}
     for name, pid in pids.items():
         try:
-            process = psutil.Process(pid)
-            family = [process, *process.children(recursive=True)]
-            found[name] = round(sum(map(_pss, family)) / 2**20, 1)
+            own = _family(psutil.Process(pid), set(pids.values()) - {pid})
         except psutil.NoSuchProcess:
             continue
+        found[name] = round(sum(map(_pss, own)) / 2**20, 1)
     return found
+
+
+def _family(process: psutil.Process, without: set[int]) -> list[psutil.Process]:
+    try:
+        children = [each for each in process.children() if each.pid not in without]
+    except psutil.NoSuchProcess:
+        children = []
+    return [process, *(each for child in children for each in _family(child, without))]
 
 
 def _pss(process: psutil.Process) -> int:

@@ -16,6 +16,8 @@ __all__ = ["SCENARIOS", "Play", "Scenarios", "Shape", "recovery_s"]
 
 SCENARIOS = ("steps", "spike", "soak", "overload")
 MAX_STEPS = 16
+MIN_REQUESTS = 10
+"""On average in a step: of fewer a share says nothing."""
 STEADY = 0.9
 """Share of good answers in a second that counts as recovered: one of ten may be late by chance."""
 
@@ -90,11 +92,15 @@ class Scenarios:
             phase = Phase(f"{rate:.3g}/s", rate, shape.step_s)
             samples = self._play(f"step {len(steps)}", [phase])
             steps.append({"rate": round(rate, 3), **summarise(samples, phase.duration_s, shape.bound_ms)})
-            return bool(steps[-1]["good_share"] >= shape.share)
+            return bool(samples and steps[-1]["good_share"] >= shape.share)
 
         held, failed = 0.0, math.inf
         rate = shape.start
-        while len(steps) < MAX_STEPS and (not held or math.isinf(failed)):
+        for _ in range(MAX_STEPS):
+            if held and math.isfinite(failed):
+                break
+            if steps and rate * shape.step_s < MIN_REQUESTS:
+                break
             if holds(rate):
                 held = rate
                 rate *= shape.factor
