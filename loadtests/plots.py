@@ -137,18 +137,19 @@ def _soak(scenarios: Figures, path: Path) -> None:
     figure, panels = plt.subplots(1, wide, figsize=(5.5 * wide, 4.4), layout="constrained", squeeze=False)
     late = panels[0][0]
     names = [name for name in MODALITIES if soak["latency_ms"].get(name, {}).get("n")]
-    width = 0.8 / len(SHADES)
-    for place, (quantile, colour) in enumerate(SHADES.items()):
-        told = [(x, soak["latency_ms"][name]) for x, name in enumerate(names)]
-        told = [(x, figures) for x, figures in told if _supported(figures, quantile)]
+    every = [(x, soak["latency_ms"][name]) for x, name in enumerate(names)]
+    shown = [quantile for quantile in SHADES if any(_supported(figures, quantile) for _, figures in every)]
+    width = 0.8 / max(len(shown), 1)
+    for place, quantile in enumerate(shown):
+        told = [(x, figures) for x, figures in every if _supported(figures, quantile)]
         late.bar(
             [x + place * width for x, _ in told],
             [figures[quantile] for _, figures in told],
             width,
-            color=colour,
+            color=SHADES[quantile],
             label=quantile,
         )
-    late.set_xticks([x + (len(SHADES) - 1) / 2 * width for x in range(len(names))])
+    late.set_xticks([x + (len(shown) - 1) / 2 * width for x in range(len(names))])
     late.set_xticklabels([f"{name}\nn = {soak['latency_ms'][name]['n']}" for name in names])
     late.set(ylabel="latency, ms", title=f"Soak at {soak['rate']:.1f}/s for {soak['duration_s']:.0f} s")
     _finish(late)

@@ -167,3 +167,20 @@ def test_where_nothing_answers_the_run_fails_and_says_so(payloads: Path, tmp_pat
     assert done.returncode == 1
     assert "UnreachableError" in done.stderr
     assert not (tmp_path / "loadtest.json").exists()
+
+
+def test_a_run_that_is_ended_keeps_what_it_measured(payloads: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--headless", "-u", "1"]
+    command += ["--payloads", str(payloads), "--out", str(tmp_path), "--rest-share", "0", "--warm-up-s", "0"]
+    command += ["--scenarios", "soak,overload", "--soak-s", "1", "--overload-s", "120", "--saturation", "20"]
+    with Serving(Slow()) as server:
+        command += ["--grpc-target", server.target]
+        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as run:
+            assert run.stderr is not None
+            assert any("overload: overload" in line for line in run.stderr)
+            run.terminate()
+            run.communicate(timeout=60)
+    report = json.loads((tmp_path / "loadtest.json").read_text())
+    assert not report["complete"]
+    assert list(report["scenarios"]) == ["soak"]
+    assert run.returncode == 1
