@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank attend retrain evaluate bench dashboard-picture proto up down clean
+.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank attend retrain evaluate bench loadtest dashboard-picture proto up down clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,7 +42,7 @@ $(VENV)/.stamp-run: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.stamp-test: $(VENV)/.stamp-run
 	@$(BIN)/python scripts/pip_progress.py "test environment" 120 "$(SENSORIUM_HOME)/run/pip-test.log" \
-	    $(BIN)/pip install --disable-pip-version-check -e '.[training,milvus-server,test]' -c constraints.txt
+	    $(BIN)/pip install --disable-pip-version-check -e '.[training,loadtest,milvus-server,test]' -c constraints.txt
 	@touch $@
 
 triton: env ## the Triton server and the environment of its Python steps
@@ -87,6 +87,9 @@ bench: env-test triton models ## speed of encoders, Triton and whole searches ->
 
 dashboard-picture: env-test triton models ## docs/images/dashboard.png: the dashboard's queries on a real Prometheus
 	@$(BIN)/python -m scripts.dashboard_picture
+
+loadtest: env-test triton models ## steps, spike, soak and overload -> reports/loadtest.html (ARGS="--soak-s 600", "--scenarios soak", ...)
+	@$(BIN)/python -m cli.loadtest $(ARGS)
 
 proto: env-test ## generate sensorium/v1 from proto/
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. proto/sensorium/v1/sensorium.proto

@@ -26,6 +26,7 @@ ROOMS = (
     "indexing",
     "evaluation",
     "benchmarks",
+    "loadtests",
     "cli",
 )
 # Prefixes of modules that a room may import beside itself.
@@ -48,6 +49,7 @@ MAY: dict[str, tuple[str, ...]] = {
     ),
     "evaluation": ("sensorium.v1", "catalogue", "queries"),
     "benchmarks": ("media", "catalogue", "sensorium.v1"),
+    "loadtests": ("sensorium.v1", "catalogue", "queries"),
     "cli": (
         "media",
         "catalogue",
@@ -92,6 +94,7 @@ RINGS: tuple[frozenset[str], ...] = (
 )
 SERVING_PATH = ("orchestrator", "indexing", "media", "cli")
 NOT_FOR_SERVING = {"torch", "transformers", "onnx", "onnxscript", "matplotlib", "ir_measures"}
+NOT_FOR_SERVING |= {"gevent", "locust"}  # these patch the standard library
 
 
 def sources(room: str) -> list[Path]:
@@ -175,6 +178,19 @@ def test_the_serving_path_imports_no_torch(room: str) -> None:
         for path in sources(room)
         for name, line in imports(path)
         if name.partition(".")[0] in NOT_FOR_SERVING
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_only_the_locustfile_knows_locust() -> None:
+    """Its import patches the standard library: only its own process may suffer that."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for room in ROOMS
+        for path in sources(room)
+        if path.name != "locustfile.py"
+        for name, line in imports(path)
+        if under(name, "locust") or under(name, "gevent.monkey")
     ]
     assert not wrong, "\n".join(wrong)
 
