@@ -52,6 +52,25 @@ class Metrics:
         self.upserted = Counter(
             "sensorium_upserted_items", "Items upserted, by outcome", ["outcome"], registry=self.registry
         )
+        self.waiting = Gauge(
+            "sensorium_admission_waiting",
+            "Searches that wait for a place, by their dearest modality",
+            ["modality"],
+            registry=self.registry,
+        )
+        self.wait_seconds = Histogram(
+            "sensorium_admission_wait_seconds",
+            "Wait of a search for its place, by how it ended: entered, left, or why it was refused",
+            ["modality", "outcome"],
+            buckets=_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.rejected = Counter(
+            "sensorium_admission_rejections",
+            "Searches turned away, by modality (unknown before it is classified) and reason",
+            ["modality", "reason"],
+            registry=self.registry,
+        )
         self.in_flight = Gauge(
             "sensorium_in_flight", "Requests under way", ["method"], registry=self.registry
         )
@@ -76,6 +95,12 @@ class Metrics:
             self.degraded.labels(note.partition(":")[0]).inc()
         for part in parts:
             self.embeddings.labels(part.modality.value, "cache" if part.cached else "triton").inc()
+
+    def observe_admission(self, modality: str, waited_s: float, outcome: str) -> None:
+        """Counts what became of one search at the gate; ``outcome`` is one of ``gate.Outcome``."""
+        self.wait_seconds.labels(modality, outcome).observe(waited_s)
+        if outcome not in ("entered", "left"):
+            self.rejected.labels(modality, outcome).inc()
 
     def render(self) -> bytes:
         """The text exposition format."""

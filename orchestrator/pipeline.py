@@ -3,6 +3,7 @@
     admit -> classify -> embed (and transcribe) -> compose -> retrieve -> fuse -> hop -> expand -> rerank
     -> personalise -> diversify -> answer -> record
 
+Stage admit checks the numbers of a query at once and lets it in, or not, when its content is classified.
 What fails is said in ``degraded`` when the rest still makes an answer; otherwise its error is the answer.
 """
 
@@ -16,7 +17,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from media import Limits, Modality
-from orchestrator.admit import Gate, check_query
+from orchestrator.admit import check_query
 from orchestrator.answer import build_hits
 from orchestrator.cache import EmbeddingCache
 from orchestrator.calibrate import EmbeddingSet
@@ -28,6 +29,7 @@ from orchestrator.errors import DeadlineError, DependencyError, SensoriumError
 from orchestrator.expand import Expander
 from orchestrator.feedback import FeedbackStore
 from orchestrator.fusion import explain, fuse
+from orchestrator.gate import Gate
 from orchestrator.hop import Hopper
 from orchestrator.personalise import Personaliser
 from orchestrator.query import PartInfo, SearchQuery, SearchResult
@@ -69,7 +71,7 @@ class Pipeline:
     ) -> None:
         self.settings = settings
         self.embedding_set = embedding_set
-        self.gate = Gate(settings.admission.max_concurrent, settings.admission.max_waiting)
+        self.gate = Gate(settings.admission)
         self.cache = EmbeddingCache(settings.cache.max_bytes, settings.cache.ttl_s)
         self._budget = settings.budget
         self._store = store
@@ -137,8 +139,10 @@ class Pipeline:
         asked_s = time.time()
         with trace.stage("admit"):
             check_query(query, self.settings.admission)
-        async with self.gate.enter(trace):
+        with self.gate.classifying():
             parts = await self._classify(query, trace, deadline)
+        kinds = [part.modality for part in parts]
+        async with self.gate.enter(kinds, query.user, query.priority, trace, deadline):
             embedded, infos = await self._embed(parts, trace, deadline)
             with trace.stage("compose"):
                 composition = compose(embedded)

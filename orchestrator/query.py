@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 from orchestrator.types import CatalogueItem, Modality, RowHit
@@ -13,6 +14,7 @@ __all__ = [
     "Influence",
     "Moment",
     "PartInfo",
+    "Priority",
     "QueryPart",
     "SearchOptions",
     "SearchQuery",
@@ -24,6 +26,13 @@ __all__ = [
 
 SignalSpace = Literal["unified", "audio", "video", "transcript"]
 """Where a signal comes from: a vector space, or the unified space reached through a transcript."""
+
+
+class Priority(StrEnum):
+    """Who goes first when requests wait: somebody who looks at a screen, or a program that can wait."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,7 @@ class SearchQuery:
     user: str = ""
     options: SearchOptions = SearchOptions()
     request_id: str = ""
+    priority: Priority = Priority.INTERACTIVE
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import aclosing, contextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import TypeVar
 
@@ -34,6 +35,7 @@ from orchestrator.errors import (
 )
 from orchestrator.feedback import FeedbackStore, check_user
 from orchestrator.feedback_wire import counts_message, erased_message, events_from_message
+from orchestrator.gate import Outcome
 from orchestrator.logs import describe
 from orchestrator.metrics import Metrics
 from orchestrator.personalise import Personaliser
@@ -82,6 +84,11 @@ class Service:
     ) -> None:
         self.metrics = Metrics()
         self.metrics.cache_bytes.set_function(lambda: pipeline.cache.size_bytes)
+        pipeline.gate.listener = self._admitted
+        for modality in Modality:
+            self.metrics.waiting.labels(modality.value).set_function(
+                partial(pipeline.gate.waiting_of, modality)
+            )
         self.stopping = False
         self._pipeline = pipeline
         self._writer = writer
@@ -177,6 +184,9 @@ class Service:
             erased = await self._feedback.erase(request.user)
             self._forget(request.user)
             return erased_message(erased)
+
+    def _admitted(self, modality: Modality | None, waited_s: float, outcome: Outcome) -> None:
+        self.metrics.observe_admission(modality.value if modality else "unknown", waited_s, outcome)
 
     def _forget(self, user: str) -> None:
         if self._personaliser is not None:

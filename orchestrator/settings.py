@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -31,6 +31,7 @@ __all__ = [
     "HopSettings",
     "LogSettings",
     "MilvusSettings",
+    "ModalityAdmission",
     "PersonaliseSettings",
     "RerankSettings",
     "RetrieveSettings",
@@ -72,14 +73,33 @@ class ApiSettings(_Group):
     """How long requests under way may still take once a stop was asked for."""
 
 
+class ModalityAdmission(_Group):
+    """What is let in of the queries whose dearest part is of one modality."""
+
+    max_concurrent: Count
+    max_waiting: Annotated[int, Ge(0)]
+    cost: Annotated[float, Ge(1), Le(100)]
+    """What one part counts for in fair shares, in texts; about its processor time beside a text's."""
+
+
 class AdmissionSettings(_Group):
-    """What is let in."""
+    """What is let in (``orchestrator/gate.py``). The bounds of a modality hold beside those of the whole."""
 
     max_parts: Count = 8
     max_results: Count = 100
     max_offset: Count = 1000
+    max_classifying: Count = 64
+    """Requests whose content is being looked at, before it is known what they are."""
     max_concurrent: Count = 32
     max_waiting: Annotated[int, Ge(0)] = 64
+    max_wait_s: Seconds = 2.0
+    """Who has waited that long, or is expected to, is turned away."""
+    batch_share: Annotated[float, Gt(0), Lt(1)] = 0.1
+    """Of the work begun while both wait, what requests of priority BATCH get at least."""
+    text: ModalityAdmission = ModalityAdmission(max_concurrent=32, max_waiting=64, cost=1)
+    image: ModalityAdmission = ModalityAdmission(max_concurrent=16, max_waiting=32, cost=2)
+    audio: ModalityAdmission = ModalityAdmission(max_concurrent=8, max_waiting=16, cost=8)
+    video: ModalityAdmission = ModalityAdmission(max_concurrent=8, max_waiting=16, cost=8)
 
 
 class BudgetSettings(_Group):

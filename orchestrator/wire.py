@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from orchestrator.errors import RequestError, SensoriumError
 from orchestrator.filters import compile_filter
-from orchestrator.query import Hit, QueryPart, SearchOptions, SearchQuery, SearchResult
+from orchestrator.query import Hit, Priority, QueryPart, SearchOptions, SearchQuery, SearchResult
 from orchestrator.types import CatalogueItem, ItemDraft, MediaInfo, Modality, Outcome, UpsertOutcome
 from sensorium.v1 import sensorium_pb2 as pb
 
@@ -31,6 +31,11 @@ _TO_MESSAGE: Mapping[Modality, pb.Modality] = {
     Modality.VIDEO: pb.Modality.VIDEO,
 }
 _FROM_MESSAGE = {message: modality for modality, message in _TO_MESSAGE.items()}
+_PRIORITIES: Mapping[int, Priority] = {
+    pb.Priority.PRIORITY_UNSPECIFIED: Priority.INTERACTIVE,
+    pb.Priority.INTERACTIVE: Priority.INTERACTIVE,
+    pb.Priority.BATCH: Priority.BATCH,
+}
 _OUTCOMES: Mapping[Outcome, pb.UpsertResult.Outcome] = {
     Outcome.INDEXED: pb.UpsertResult.INDEXED,
     Outcome.UNCHANGED: pb.UpsertResult.UNCHANGED,
@@ -57,6 +62,8 @@ def query_from_message(request: pb.SearchRequest, request_id: str = "") -> Searc
         targets = tuple(dict.fromkeys(_FROM_MESSAGE[target] for target in request.target_modalities))
     except KeyError as error:
         raise RequestError("a target modality is not one of the four") from error
+    if request.priority not in _PRIORITIES:
+        raise RequestError("there is no such priority")
     return SearchQuery(
         parts=tuple(parts),
         expression=compile_filter(request.filter if request.HasField("filter") else None),
@@ -68,6 +75,7 @@ def query_from_message(request: pb.SearchRequest, request_id: str = "") -> Searc
         user=request.user,
         options=_options(request.options),
         request_id=request_id,
+        priority=_PRIORITIES[request.priority],
     )
 
 

@@ -14,11 +14,20 @@ class Modality(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     IMAGE: _ClassVar[Modality]
     AUDIO: _ClassVar[Modality]
     VIDEO: _ClassVar[Modality]
+
+class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRIORITY_UNSPECIFIED: _ClassVar[Priority]
+    INTERACTIVE: _ClassVar[Priority]
+    BATCH: _ClassVar[Priority]
 MODALITY_UNSPECIFIED: Modality
 TEXT: Modality
 IMAGE: Modality
 AUDIO: Modality
 VIDEO: Modality
+PRIORITY_UNSPECIFIED: Priority
+INTERACTIVE: Priority
+BATCH: Priority
 
 class QueryPart(_message.Message):
     __slots__ = ("text", "data", "weight")
@@ -31,7 +40,7 @@ class QueryPart(_message.Message):
     def __init__(self, text: _Optional[str] = ..., data: _Optional[bytes] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("parts", "filter", "target_modalities", "limit", "offset", "min_score", "mmr_lambda", "user", "options")
+    __slots__ = ("parts", "filter", "target_modalities", "limit", "offset", "min_score", "mmr_lambda", "user", "options", "priority")
     PARTS_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     TARGET_MODALITIES_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +50,7 @@ class SearchRequest(_message.Message):
     MMR_LAMBDA_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     parts: _containers.RepeatedCompositeFieldContainer[QueryPart]
     filter: Filter
     target_modalities: _containers.RepeatedScalarFieldContainer[Modality]
@@ -50,7 +60,8 @@ class SearchRequest(_message.Message):
     mmr_lambda: float
     user: str
     options: SearchOptions
-    def __init__(self, parts: _Optional[_Iterable[_Union[QueryPart, _Mapping]]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., target_modalities: _Optional[_Iterable[_Union[Modality, str]]] = ..., limit: _Optional[int] = ..., offset: _Optional[int] = ..., min_score: _Optional[float] = ..., mmr_lambda: _Optional[float] = ..., user: _Optional[str] = ..., options: _Optional[_Union[SearchOptions, _Mapping]] = ...) -> None: ...
+    priority: Priority
+    def __init__(self, parts: _Optional[_Iterable[_Union[QueryPart, _Mapping]]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., target_modalities: _Optional[_Iterable[_Union[Modality, str]]] = ..., limit: _Optional[int] = ..., offset: _Optional[int] = ..., min_score: _Optional[float] = ..., mmr_lambda: _Optional[float] = ..., user: _Optional[str] = ..., options: _Optional[_Union[SearchOptions, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class SearchOptions(_message.Message):
     __slots__ = ("rerank", "expand", "multi_hop", "personalise")

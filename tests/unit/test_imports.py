@@ -66,8 +66,8 @@ RINGS: tuple[frozenset[str], ...] = (
     frozenset({"types", "settings", "feedback"}),
     frozenset({"query"}),
     frozenset({"trace", "deadlines", "calibrate", "evidence", "cache", "diversify", "filters", "metrics"})
-    | frozenset({"logs", "profile", "strengths"}),
-    frozenset({"admit", "classify", "compose", "fusion", "late", "answer", "row_vectors"})
+    | frozenset({"logs", "profile", "strengths", "fair_queue"}),
+    frozenset({"admit", "gate", "classify", "compose", "fusion", "late", "answer", "row_vectors"})
     | frozenset({"wire", "feedback_wire"}),
     frozenset({"searches"}),
     frozenset({"embed", "transcribe", "retrieve", "personalise", "rerank"}),

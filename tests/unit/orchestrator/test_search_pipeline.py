@@ -407,6 +407,33 @@ async def test_a_cancelled_caller_cancels_the_work(world: World) -> None:
     assert world.pipeline.gate.active == 0
 
 
+@pytest.mark.parametrize(
+    "call", ["embed", "transcribe", "vocabulary", "search", "vectors", "get_many", "history", "record"]
+)
+async def test_whatever_stage_a_caller_leaves_in_its_place_is_free_at_once(
+    make_world: MakeWorld, call: str
+) -> None:
+    world = make_world(admission=AdmissionSettings(max_concurrent=1))
+    await stock(world)
+    fakes = (world.encoder, world.store, world.items, world.feedback)
+    for fake in fakes:
+        fake.delay_s[call] = 30.0
+    query = SearchQuery(parts=(QueryPart("car"), QueryPart(sound())), user="ann", request_id="r")
+    task = asyncio.create_task(world.pipeline.search(query, Trace()))
+    async with asyncio.timeout(20):
+        while not any(fake.running[call] for fake in fakes):
+            await asyncio.sleep(0.01)
+    assert world.pipeline.gate.active == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert world.pipeline.gate.active == 0
+    await asyncio.sleep(0)
+    assert not any(fake.running[call] for fake in fakes)
+    for fake in fakes:
+        fake.delay_s.clear()
+    assert (await world.search("green frog")).hits
+
+
 async def test_more_at_once_than_may_wait_are_turned_away(make_world: MakeWorld) -> None:
     world = make_world(admission=AdmissionSettings(max_concurrent=2, max_waiting=3))
     await stock(world)

@@ -9,6 +9,7 @@ from orchestrator.query import (
     Influence,
     Moment,
     PartInfo,
+    Priority,
     QueryPart,
     SearchOptions,
     SearchResult,
@@ -81,6 +82,9 @@ def test_every_field_of_an_answer_is_reachable() -> None:
 
 def test_defaults_are_those_of_the_api() -> None:
     query = query_from_message(pb.SearchRequest(parts=[pb.QueryPart(text="a")]))
+    assert query.priority is Priority.INTERACTIVE
+    batch = pb.SearchRequest(parts=[pb.QueryPart(text="a")], priority=pb.Priority.BATCH)
+    assert query_from_message(batch).priority is Priority.BATCH
     assert query.parts == (QueryPart("a", 1.0),)
     assert (query.limit, query.offset, query.min_score, query.mmr_lambda) == (10, 0, 0.0, None)
     assert query.targets == tuple(Modality)
@@ -119,6 +123,7 @@ def test_a_weight_of_0_is_not_an_unset_one() -> None:
         ),
         (pb.SearchRequest(parts=[pb.QueryPart(text="a")], target_modalities=[77]), RequestError),  # type: ignore[list-item]
         (pb.SearchRequest(parts=[pb.QueryPart(text="a")], filter=pb.Filter()), FilterError),
+        (pb.SearchRequest(parts=[pb.QueryPart(text="a")], priority=77), RequestError),  # type: ignore[arg-type]
     ],
 )
 def test_what_makes_no_query_is_an_error(request_: pb.SearchRequest, error: type[Exception]) -> None:
