@@ -74,6 +74,22 @@ class Metrics:
         self.in_flight = Gauge(
             "sensorium_in_flight", "Requests under way", ["method"], registry=self.registry
         )
+        self.answers = Counter(
+            "sensorium_answers",
+            "Searches answered, by where the answer came from: cache or pipeline",
+            ["modality", "source"],
+            registry=self.registry,
+        )
+        self.answer_cache_bytes = Gauge(
+            "sensorium_answer_cache_bytes",
+            "Bytes held in this process by the cache of answers",
+            registry=self.registry,
+        )
+        self.cache_store_failures = Gauge(
+            "sensorium_cache_store_failures",
+            "Calls of the shared cache store that failed; after each it is left alone for seconds",
+            registry=self.registry,
+        )
         self.cache_bytes = Gauge(
             "sensorium_embedding_cache_bytes", "Bytes held by the embedding cache", registry=self.registry
         )
@@ -84,10 +100,12 @@ class Metrics:
         stages: Iterable[StageTime],
         degraded: Iterable[str],
         total_ms: float,
+        cached: bool,
     ) -> None:
         """Counts one answered search."""
         parts = tuple(parts)
         modality = modality_label(parts)
+        self.answers.labels(modality, "cache" if cached else "pipeline").inc()
         self.request_seconds.labels("Search", modality).observe(total_ms / 1000)
         for stage in stages:
             self.stage_seconds.labels(stage.stage, modality).observe(stage.ms / 1000)

@@ -51,6 +51,7 @@ class SearchOptions:
     expand: bool | None = None
     multi_hop: bool | None = None
     personalise: bool | None = None
+    cache: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,9 @@ class Hit:
 class SearchResult:
     """The answer to a query.
 
-    ``degraded`` holds "stage: reason" for every stage that failed or was cut short.
+    ``degraded`` holds "stage: reason" for every stage that failed or was cut short. ``kept`` is the answer as
+    the cache has it (``wire.kept_answer``), b"" if it has none; with ``cached`` it comes from there, and
+    stands in the place of ``hits``.
     """
 
     hits: tuple[Hit, ...]
@@ -166,3 +169,5 @@ class SearchResult:
     total_ms: float
     degraded: tuple[str, ...]
     embedding_version: str
+    kept: bytes = b""
+    cached: bool = False

@@ -84,6 +84,7 @@ class Service:
     ) -> None:
         self.metrics = Metrics()
         self.metrics.cache_bytes.set_function(lambda: pipeline.cache.size_bytes)
+        self.metrics.answer_cache_bytes.set_function(lambda: pipeline.answers.size_bytes)
         pipeline.gate.listener = self._admitted
         for modality in Modality:
             self.metrics.waiting.labels(modality.value).set_function(
@@ -104,13 +105,16 @@ class Service:
         with self._request("Search", request_id) as note:
             trace = Trace()
             result = await self._pipeline.search(query_from_message(request, request_id), trace, timeout_s)
-            self.metrics.observe_search(result.parts, result.stages, result.degraded, result.total_ms)
+            self.metrics.observe_search(
+                result.parts, result.stages, result.degraded, result.total_ms, result.cached
+            )
             note["modalities"] = [part.modality.value for part in result.parts]
             note["stages_ms"] = {stage.stage: round(stage.ms, 2) for stage in result.stages}
-            note["hits"] = len(result.hits)
             if result.degraded:
                 note["degraded"] = result.degraded
-            return response_message(result, request_id)
+            response = response_message(result, request_id)
+            note["hits"], note["cached"] = len(response.hits), response.cached
+            return response
 
     async def upsert(self, items: AsyncIterable[pb.Item]) -> AsyncGenerator[pb.UpsertResult]:
         """One result per item, in order. Raises: SensoriumError."""

@@ -135,10 +135,15 @@ class MilvusSettings(_Group):
 
 
 class CacheSettings(_Group):
-    """The embedding cache in front of Triton."""
+    """Embeddings in front of Triton, and whole answers in front of everything. 0 bytes switch either off."""
 
     max_bytes: Annotated[int, Ge(0)] = 64 * _MIB
     ttl_s: Seconds = 3600.0
+    answers_max_bytes: Annotated[int, Ge(0)] = 32 * _MIB
+    answers_ttl_s: Seconds = 300.0
+    redis_url: str | None = None
+    """Of a Redis that keeps both for several processes; without it each keeps its own."""
+    redis_timeout_s: Annotated[float, Gt(0), Le(1)] = 0.05
 
 
 class RetrieveSettings(_Group):

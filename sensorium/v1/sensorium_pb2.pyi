@@ -64,16 +64,18 @@ class SearchRequest(_message.Message):
     def __init__(self, parts: _Optional[_Iterable[_Union[QueryPart, _Mapping]]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., target_modalities: _Optional[_Iterable[_Union[Modality, str]]] = ..., limit: _Optional[int] = ..., offset: _Optional[int] = ..., min_score: _Optional[float] = ..., mmr_lambda: _Optional[float] = ..., user: _Optional[str] = ..., options: _Optional[_Union[SearchOptions, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class SearchOptions(_message.Message):
-    __slots__ = ("rerank", "expand", "multi_hop", "personalise")
+    __slots__ = ("rerank", "expand", "multi_hop", "personalise", "cache")
     RERANK_FIELD_NUMBER: _ClassVar[int]
     EXPAND_FIELD_NUMBER: _ClassVar[int]
     MULTI_HOP_FIELD_NUMBER: _ClassVar[int]
     PERSONALISE_FIELD_NUMBER: _ClassVar[int]
+    CACHE_FIELD_NUMBER: _ClassVar[int]
     rerank: bool
     expand: bool
     multi_hop: bool
     personalise: bool
-    def __init__(self, rerank: _Optional[bool] = ..., expand: _Optional[bool] = ..., multi_hop: _Optional[bool] = ..., personalise: _Optional[bool] = ...) -> None: ...
+    cache: bool
+    def __init__(self, rerank: _Optional[bool] = ..., expand: _Optional[bool] = ..., multi_hop: _Optional[bool] = ..., personalise: _Optional[bool] = ..., cache: _Optional[bool] = ...) -> None: ...
 
 class Filter(_message.Message):
     __slots__ = ("price", "category", "tags_any", "tags_all", "available")
@@ -113,7 +115,7 @@ class Range(_message.Message):
     def __init__(self, min: _Optional[float] = ..., max: _Optional[float] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
-    __slots__ = ("hits", "candidates", "parts", "stages", "total_ms", "degraded", "embedding_version", "request_id")
+    __slots__ = ("hits", "candidates", "parts", "stages", "total_ms", "degraded", "embedding_version", "request_id", "cached")
     HITS_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +124,7 @@ class SearchResponse(_message.Message):
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_VERSION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    CACHED_FIELD_NUMBER: _ClassVar[int]
     hits: _containers.RepeatedCompositeFieldContainer[Hit]
     candidates: int
     parts: _containers.RepeatedCompositeFieldContainer[PartInfo]
@@ -130,7 +133,8 @@ class SearchResponse(_message.Message):
     degraded: _containers.RepeatedScalarFieldContainer[str]
     embedding_version: str
     request_id: str
-    def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., candidates: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[PartInfo, _Mapping]]] = ..., stages: _Optional[_Iterable[_Union[StageTime, _Mapping]]] = ..., total_ms: _Optional[float] = ..., degraded: _Optional[_Iterable[str]] = ..., embedding_version: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+    cached: bool
+    def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., candidates: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[PartInfo, _Mapping]]] = ..., stages: _Optional[_Iterable[_Union[StageTime, _Mapping]]] = ..., total_ms: _Optional[float] = ..., degraded: _Optional[_Iterable[str]] = ..., embedding_version: _Optional[str] = ..., request_id: _Optional[str] = ..., cached: _Optional[bool] = ...) -> None: ...
 
 class PartInfo(_message.Message):
     __slots__ = ("modality", "format", "transcript", "cached")

@@ -1,5 +1,7 @@
 """Messages to values and back: no field is lost, defaults are the API's."""
 
+from dataclasses import replace
+
 import pytest
 
 from media import Modality
@@ -21,6 +23,7 @@ from orchestrator.wire import (
     draft_from_message,
     error_message,
     item_message,
+    kept_answer,
     query_from_message,
     response_message,
     upsert_message,
@@ -75,7 +78,7 @@ def test_every_field_of_an_answer_is_reachable() -> None:
         degraded=("embed: deadline",),
         embedding_version="v",
     )
-    message = response_message(result, "r")
+    message = response_message(replace(result, kept=kept_answer(result), cached=True), "r")
     # Media bytes are never answered.
     assert unset(message) == ["hits.item.media.data"]
 
