@@ -1,8 +1,9 @@
 """Redis as a store of cache entries, and as the place where processes tell each other of changes.
 
 A cache may be missing but never in the way: every call ends within a few milliseconds, whatever fails is a
-miss, and after a failure Redis is left alone for some seconds. That is said once in the log, and once when it
-answers again; ``failures`` counts.
+miss, and after a failure Redis is left alone, for longer each time it fails again: one late answer on a busy
+machine costs a moment, a Redis that is gone hardly anything. That it does not answer is said once in the log,
+and once when it does again; ``failures`` counts.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ __all__ = ["RedisStore"]
 _PREFIX = b"sensorium:"
 _GENERATION = _PREFIX + b"generation"
 _MAX_VALUE_BYTES = 1024 * 1024
-_OPEN_S = 5.0
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.25, 8.0
 _CONNECTIONS = 16
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ class RedisStore:
         self._timeout_s = timeout_s
         self._clock = clock
         self._closed_until_s = 0.0
-        self._down = False
+        self._pause_s = 0.0
         self.failures = 0
 
     async def __aenter__(self) -> Self:
@@ -75,7 +76,7 @@ class RedisStore:
         It is drawn at random and never counted up: one that was lost is not given out a second time.
         """
         found = _bytes(await self._call(lambda: self._redis.get(_GENERATION)))
-        if found is not None or self._down:
+        if found is not None or self._pause_s:
             return found
         fresh = os.urandom(16)
         if await self._call(lambda: self._redis.set(_GENERATION, fresh, nx=True)):
@@ -99,13 +100,14 @@ class RedisStore:
                 value = await command()
         except (RedisError, OSError, TimeoutError) as error:
             self.failures += 1
-            self._closed_until_s = self._clock() + _OPEN_S
-            if not self._down:
-                self._down = True
+            if not self._pause_s:
                 _log.warning("cache store does not answer", error=type(error).__name__)
+            if self._clock() >= self._closed_until_s:  # else one of several that failed together
+                self._pause_s = min(max(2 * self._pause_s, _FIRST_PAUSE_S), _LAST_PAUSE_S)
+                self._closed_until_s = self._clock() + self._pause_s
             return None
-        if self._down:
-            self._down = False
+        if self._pause_s:
+            self._pause_s = 0.0
             _log.info("cache store answers again")
         return value
 
