@@ -25,7 +25,7 @@ from orchestrator.cache import SharedStore
 from orchestrator.cache_keys import answer_key
 from orchestrator.classify import ClassifiedPart
 from orchestrator.generations import Generations
-from orchestrator.query import SearchQuery, SearchResult
+from orchestrator.query import Priority, SearchQuery, SearchResult
 from orchestrator.settings import CacheSettings
 from orchestrator.trace import Trace
 from orchestrator.wire import kept_answer, result_of
@@ -34,6 +34,9 @@ __all__ = ["AnswerCache"]
 
 _ENTRY_OVERHEAD_BYTES = 512
 """Key, object headers and the cache's own links, rounded up."""
+
+_FlightKey: TypeAlias = tuple[bytes, Priority]
+"""Nobody who looks at a screen waits for a flight that itself waits behind them."""
 
 _Came: TypeAlias = bytes | Literal["failed", "left"]
 """Of a flight: an answer to share, nothing to share, or nothing because whoever flew it left."""
@@ -57,7 +60,7 @@ class AnswerCache:
         self._entries: TTLCache[bytes, bytes] = TTLCache(
             settings.answers_max_bytes, self._ttl_s, getsizeof=_size_bytes
         )
-        self._flights: dict[bytes, asyncio.Future[_Came]] = {}
+        self._flights: dict[_FlightKey, asyncio.Future[_Came]] = {}
 
     async def get(
         self,
@@ -78,16 +81,17 @@ class AnswerCache:
             generation = await self._generations.current()
             if generation is not None:
                 key = answer_key(query, parts, self._setup, generation)
-                kept = await self._kept(key) or await self._shared(key)
+                kept = await self._kept(key) or await self._shared((key, query.priority))
         if kept is not None:
             found = result_of(kept, trace.stages(), trace.total_ms)
             if found is not None:
                 return found
-        if not key or key in self._flights:
+        flight = key, query.priority
+        if not key or flight in self._flights:
             return await make()
-        return await self._fly(key, make)
+        return await self._fly(flight, make)
 
-    async def _shared(self, key: bytes) -> bytes | None:
+    async def _shared(self, key: _FlightKey) -> bytes | None:
         """What comes of the flight of ``key``, if there is one and anything comes of it for others."""
         came: _Came = "left"
         while came == "left" and key in self._flights:
@@ -95,7 +99,7 @@ class AnswerCache:
             came = await asyncio.shield(self._flights[key])
         return came if isinstance(came, bytes) else None
 
-    async def _fly(self, key: bytes, make: Callable[[], Awaitable[SearchResult]]) -> SearchResult:
+    async def _fly(self, key: _FlightKey, make: Callable[[], Awaitable[SearchResult]]) -> SearchResult:
         flight = self._flights[key] = asyncio.get_running_loop().create_future()
         came: _Came = "failed"
         try:
@@ -103,7 +107,7 @@ class AnswerCache:
             if not result.degraded:
                 came = kept_answer(result)
                 result = replace(result, kept=came)
-                await self._keep(key, came)
+                await self._keep(key[0], came)
             return result
         except asyncio.CancelledError:
             came = "left"

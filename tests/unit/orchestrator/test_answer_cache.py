@@ -137,6 +137,15 @@ async def test_equal_questions_at_once_are_worked_out_once(shop: World) -> None:
     assert len({answer.request_id for answer in answers}) == 20
 
 
+async def test_nobody_waits_for_the_flight_of_one_who_goes_behind(shop: World) -> None:
+    shop.store.delay_s["search"] = 0.1
+    answers = await asyncio.gather(
+        shop.service.search(ask("frog", priority=pb.Priority.BATCH)), shop.service.search(ask("frog"))
+    )
+    assert [answer.cached for answer in answers] == [False, False]
+    assert (await shop.service.search(ask("frog", priority=pb.Priority.BATCH))).cached
+
+
 async def test_when_the_one_who_works_leaves_another_takes_over(shop: World) -> None:
     shop.store.delay_s["search"] = 0.2
     tasks = [asyncio.create_task(shop.service.search(ask("frog"))) for _ in range(4)]
