@@ -18,9 +18,9 @@ CALL_TIMEOUT_S = 30.0
 
 
 def search_request(modality: str, payload: bytes) -> pb.SearchRequest:
-    """Ten hits for one part."""
+    """Ten hits for one part, worked out anew each time."""
     part = pb.QueryPart(text=payload.decode()) if modality == "text" else pb.QueryPart(data=payload)
-    return pb.SearchRequest(parts=[part], limit=10)
+    return pb.SearchRequest(parts=[part], limit=10, options=pb.SearchOptions(cache=False))
 
 
 def burst(target: str, modality: str, payload: bytes, concurrency: int, seconds: int) -> Sample:

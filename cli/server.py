@@ -18,6 +18,7 @@ from orchestrator.calibrate import load_embedding_set
 from orchestrator.clients.feedback import FeedbackStore
 from orchestrator.clients.items import ItemStore
 from orchestrator.clients.milvus import VectorStore
+from orchestrator.clients.redis import RedisStore
 from orchestrator.clients.triton import TritonClient
 from orchestrator.errors import ConfigurationError, DependencyError
 from orchestrator.personalise import Personaliser
@@ -72,9 +73,20 @@ async def run(settings: Settings, limits: Limits, indexing: IndexingSettings) ->
             personaliser = Personaliser(
                 feedback, items, store, embedding_set.version, strengths, settings.personalise
             )
-        pipeline = Pipeline(settings, limits, embedding_set, encoder, store, items, feedback, personaliser)
+        shared = None
+        if settings.cache.redis_url:
+            shared = RedisStore(settings.cache.redis_url, settings.cache.redis_timeout_s)
+            held.push_async_callback(shared.close)
+        pipeline = Pipeline(
+            settings, limits, embedding_set, encoder, store, items, feedback, personaliser, shared
+        )
         held.push_async_callback(pipeline.close)
+        items.changed = pipeline.generations.changed
+        # What changed while no process told of it, as in one that was killed, is told now.
+        pipeline.generations.changed()
         service = Service(pipeline, indexer, encoder, store, items, feedback, personaliser)
+        if shared is not None:
+            service.metrics.cache_store_failures.set_function(lambda: shared.failures)
         await serve(settings.api, service, items, limits, stop)
 
 

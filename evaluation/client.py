@@ -55,14 +55,17 @@ class Answer:
 
 
 class Sensorium:
-    """One channel to a running system, which is asked with the same options each time; use it in a `with`."""
+    """One channel to a running system, which is asked with the same options each time; use it in a `with`.
+
+    Unless the options say otherwise no kept answer is taken: what is measured is what it takes to answer.
+    """
 
     def __init__(self, target: str, options: Mapping[str, bool] | None = None) -> None:
         self._channel = grpc.insecure_channel(
             target, options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
         )
         self._stub = rpc.SensoriumStub(self._channel)  # type: ignore[no-untyped-call]
-        self._options = pb.SearchOptions(**(options or {}))
+        self._options = pb.SearchOptions(**{"cache": False, **(options or {})})
 
     def __enter__(self) -> Sensorium:
         return self

@@ -1,19 +1,15 @@
-"""Stage admit: refuse what cannot be answered before it costs anything; bound what is answered at once."""
+"""Stage admit: refuse what cannot be answered before it costs anything. ``gate`` bounds what is answered."""
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
-from orchestrator.errors import OverloadedError, RequestError, TooLargeError
+from orchestrator.errors import RequestError, TooLargeError
 from orchestrator.feedback import check_user
 from orchestrator.query import SearchQuery
 from orchestrator.settings import AdmissionSettings
-from orchestrator.trace import Trace
 
-__all__ = ["MAX_WEIGHT", "Gate", "check_query"]
+__all__ = ["MAX_WEIGHT", "check_query"]
 
 MAX_WEIGHT = 10.0
 
@@ -48,35 +44,3 @@ def check_query(query: SearchQuery, settings: AdmissionSettings) -> None:
         check_user(query.user)
     if query.mmr_lambda is not None and not 0 <= query.mmr_lambda <= 1:
         raise RequestError("mmr_lambda must lie between 0 and 1")
-
-
-class Gate:
-    """So many requests at once, so many more waiting; the next one is turned away at once."""
-
-    def __init__(self, max_concurrent: int, max_waiting: int) -> None:
-        self._places = asyncio.Semaphore(max_concurrent)
-        self._max_waiting = max_waiting
-        self.active = 0
-        self.waiting = 0
-
-    @asynccontextmanager
-    async def enter(self, trace: Trace) -> AsyncIterator[None]:
-        """Holds a place for the block; the wait for it counts for ``trace``'s stage admit.
-
-        Raises:
-            OverloadedError: all places are taken and as many as may wait are waiting.
-        """
-        if self._places.locked() and self.waiting >= self._max_waiting:
-            raise OverloadedError("too many requests at once", limit=f"max_waiting={self._max_waiting}")
-        self.waiting += 1
-        try:
-            with trace.stage("admit"):
-                await self._places.acquire()
-        finally:
-            self.waiting -= 1
-        self.active += 1
-        try:
-            yield
-        finally:
-            self.active -= 1
-            self._places.release()

@@ -10,7 +10,8 @@ import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 from media import Limits, MediaError, Modality, segments
-from orchestrator.cache import EmbeddingCache, cache_key
+from orchestrator.cache import EmbeddingCache
+from orchestrator.cache_keys import embedding_key
 from orchestrator.classify import ClassifiedPart
 from orchestrator.compose import pool
 from orchestrator.deadlines import Deadline, together
@@ -100,7 +101,7 @@ class Embedder:
             DependencyError: Triton failed.
             TimeoutError: it took longer than ``budget_s``.
         """
-        key = cache_key(part.modality, part.digest, self._version)
+        key = embedding_key(part.modality, part.digest, self._version)
         with trace.waiting(stage, "triton"):
             try:
                 async with asyncio.timeout(budget_s):

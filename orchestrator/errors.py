@@ -130,11 +130,18 @@ class NotFoundError(SensoriumError):
 
 
 class OverloadedError(SensoriumError):
-    """As many requests as may wait are waiting already; try again later."""
+    """More is asked than can be answered in time; try again after ``retry_after_s`` seconds.
+
+    ``kind`` is the modality whose queue it was for, as far as that is known.
+    """
 
     code = "server.overloaded"
     grpc_status = grpc.StatusCode.RESOURCE_EXHAUSTED
     http_status = 429
+
+    def __init__(self, message: str, *, kind: str = "", limit: str = "", retry_after_s: float = 1.0) -> None:
+        super().__init__(message, kind=kind, limit=limit)
+        self.retry_after_s = retry_after_s
 
 
 class ShuttingDownError(SensoriumError):

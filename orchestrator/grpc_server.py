@@ -5,6 +5,7 @@ gRPC itself cancels a handler, and with it its work, once the caller is gone or 
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, NoReturn, TypeAlias
@@ -13,16 +14,17 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from orchestrator.errors import ConfigurationError, SensoriumError
+from orchestrator.errors import ConfigurationError, OverloadedError, SensoriumError
 from orchestrator.service import Service
 from orchestrator.settings import ApiSettings
 from orchestrator.wire import error_message
 from sensorium.v1 import sensorium_pb2 as pb
 from sensorium.v1 import sensorium_pb2_grpc as rpc
 
-__all__ = ["ERROR_METADATA_KEY", "GrpcServer"]
+__all__ = ["ERROR_METADATA_KEY", "RETRY_AFTER_METADATA_KEY", "GrpcServer"]
 
 ERROR_METADATA_KEY = "sensorium-error-bin"
+RETRY_AFTER_METADATA_KEY = "retry-after-ms"
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _NAME = pb.DESCRIPTOR.services_by_name["Sensorium"].full_name
 
@@ -134,5 +136,9 @@ class _Servicer(rpc.SensoriumServicer):
 
 async def _abort(context: _Context, error: SensoriumError) -> NoReturn:
     """Ends the call with the error's status, and the error itself in the trailing metadata."""
-    metadata = ((ERROR_METADATA_KEY, error_message(error).SerializeToString()),)
+    metadata: tuple[tuple[str, str | bytes], ...] = (
+        (ERROR_METADATA_KEY, error_message(error).SerializeToString()),
+    )
+    if isinstance(error, OverloadedError):
+        metadata += ((RETRY_AFTER_METADATA_KEY, str(math.ceil(error.retry_after_s * 1000))),)
     await context.abort(error.grpc_status, error.message, metadata)

@@ -53,8 +53,43 @@ class Metrics:
         self.upserted = Counter(
             "sensorium_upserted_items", "Items upserted, by outcome", ["outcome"], registry=self.registry
         )
+        self.waiting = Gauge(
+            "sensorium_admission_waiting",
+            "Searches that wait for a place, by their dearest modality",
+            ["modality"],
+            registry=self.registry,
+        )
+        self.wait_seconds = Histogram(
+            "sensorium_admission_wait_seconds",
+            "Wait of a search for its place, by how it ended: entered, left, or why it was refused",
+            ["modality", "outcome"],
+            buckets=_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.rejected = Counter(
+            "sensorium_admission_rejections",
+            "Searches turned away, by modality (unknown before it is classified) and reason",
+            ["modality", "reason"],
+            registry=self.registry,
+        )
         self.in_flight = Gauge(
             "sensorium_in_flight", "Requests under way", ["method"], registry=self.registry
+        )
+        self.answers = Counter(
+            "sensorium_answers",
+            "Searches answered, by where the answer came from: cache or pipeline",
+            ["modality", "source"],
+            registry=self.registry,
+        )
+        self.answer_cache_bytes = Gauge(
+            "sensorium_answer_cache_bytes",
+            "Bytes held in this process by the cache of answers",
+            registry=self.registry,
+        )
+        self.cache_store_failures = Gauge(
+            "sensorium_cache_store_failures",
+            "Calls of the shared cache store that failed; after each it is left alone for seconds",
+            registry=self.registry,
         )
         self.cache_bytes = Gauge(
             "sensorium_embedding_cache_bytes", "Bytes held by the embedding cache", registry=self.registry
@@ -67,10 +102,12 @@ class Metrics:
         stages: Iterable[StageTime],
         degraded: Iterable[str],
         total_ms: float,
+        cached: bool,
     ) -> None:
         """Counts one answered search."""
         parts = tuple(parts)
         modality = modality_label(parts)
+        self.answers.labels(modality, "cache" if cached else "pipeline").inc()
         self.request_seconds.labels("Search", modality).observe(total_ms / 1000)
         for stage in stages:
             self.stage_seconds.labels(stage.stage, modality).observe(stage.ms / 1000)
@@ -78,6 +115,12 @@ class Metrics:
             self.degraded.labels(note.partition(":")[0]).inc()
         for part in parts:
             self.embeddings.labels(part.modality.value, "cache" if part.cached else "triton").inc()
+
+    def observe_admission(self, modality: str, waited_s: float, outcome: str) -> None:
+        """Counts what became of one search at the gate; ``outcome`` is one of ``gate.Outcome``."""
+        self.wait_seconds.labels(modality, outcome).observe(waited_s)
+        if outcome not in ("entered", "left"):
+            self.rejected.labels(modality, outcome).inc()
 
     def render(self) -> bytes:
         """The text exposition format."""

@@ -1,8 +1,9 @@
 """The way of a query, stage by stage.
 
-    admit -> classify -> embed (and transcribe) -> compose -> retrieve -> fuse -> hop -> expand -> rerank
-    -> personalise -> diversify -> answer -> record
+    admit -> classify -> cache -> embed (and transcribe) -> compose -> retrieve -> fuse -> hop -> expand
+    -> rerank -> personalise -> diversify -> answer -> record
 
+Stage admit checks the numbers of a query at once; behind the cache it lets the query in, or not.
 What fails is said in ``degraded`` when the rest still makes an answer; otherwise its error is the answer.
 """
 
@@ -16,10 +17,12 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from media import Limits, Modality
-from orchestrator.admit import Gate, check_query
+from orchestrator.admit import check_query
 from orchestrator.answer import build_hits
+from orchestrator.answer_cache import AnswerCache
 from orchestrator.attend import Attender, score_composed
-from orchestrator.cache import EmbeddingCache
+from orchestrator.cache import EmbeddingCache, SharedStore
+from orchestrator.cache_keys import setup_of
 from orchestrator.calibrate import EmbeddingSet
 from orchestrator.classify import ClassifiedPart, Classifier
 from orchestrator.compose import Composition, EmbeddedPart, compose
@@ -29,6 +32,8 @@ from orchestrator.errors import DeadlineError, DependencyError, SensoriumError
 from orchestrator.expand import Expander
 from orchestrator.feedback import FeedbackStore
 from orchestrator.fusion import explain, fuse
+from orchestrator.gate import Gate
+from orchestrator.generations import Generations
 from orchestrator.hop import Hopper
 from orchestrator.personalise import Personaliser
 from orchestrator.query import PartInfo, SearchQuery, SearchResult
@@ -68,11 +73,15 @@ class Pipeline:
         items: ItemStore,
         feedback: FeedbackStore,
         personaliser: Personaliser | None = None,
+        shared: SharedStore | None = None,
     ) -> None:
         self.settings = settings
         self.embedding_set = embedding_set
-        self.gate = Gate(settings.admission.max_concurrent, settings.admission.max_waiting)
-        self.cache = EmbeddingCache(settings.cache.max_bytes, settings.cache.ttl_s)
+        self.gate = Gate(settings.admission)
+        self.cache = EmbeddingCache(settings.cache.max_bytes, settings.cache.ttl_s, shared)
+        self.generations = Generations(shared)
+        setup = setup_of(settings, embedding_set)
+        self.answers = AnswerCache(settings.cache, setup, self.generations, shared)
         self._budget = settings.budget
         self._store = store
         self._items = items
@@ -137,11 +146,22 @@ class Pipeline:
             raise DeadlineError("the time for this query is over") from error
 
     async def _search(self, query: SearchQuery, trace: Trace, deadline: Deadline) -> SearchResult:
-        asked_s = time.time()
+        if query.mmr_lambda is None:
+            query = replace(query, mmr_lambda=self.settings.diversify.mmr_lambda)
         with trace.stage("admit"):
             check_query(query, self.settings.admission)
-        async with self.gate.enter(trace):
+        with self.gate.classifying():
             parts = await self._classify(query, trace, deadline)
+        return await self.answers.get(
+            query, parts, trace, lambda: self._answer(query, parts, trace, deadline)
+        )
+
+    async def _answer(
+        self, query: SearchQuery, parts: list[ClassifiedPart], trace: Trace, deadline: Deadline
+    ) -> SearchResult:
+        asked_s = time.time()
+        kinds = [part.modality for part in parts]
+        async with self.gate.enter(kinds, query.user, query.priority, trace, deadline):
             embedded, infos = await self._embed(parts, trace, deadline)
             with trace.stage("compose"):
                 composition = await self._compose(embedded, query, trace, deadline)
@@ -272,5 +292,6 @@ class Pipeline:
     async def close(self) -> None:
         """Ends what is in the background."""
         await self.cache.close()
+        await self.generations.close()
         # A decoder that hangs ends by its own clock; waiting for it here would hold up the stop.
         self._executor.shutdown(wait=False, cancel_futures=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 from orchestrator.types import CatalogueItem, Modality, RowHit
@@ -13,6 +14,7 @@ __all__ = [
     "Influence",
     "Moment",
     "PartInfo",
+    "Priority",
     "QueryPart",
     "SearchOptions",
     "SearchQuery",
@@ -24,6 +26,13 @@ __all__ = [
 
 SignalSpace = Literal["unified", "audio", "video", "transcript"]
 """Where a signal comes from: a vector space, or the unified space reached through a transcript."""
+
+
+class Priority(StrEnum):
+    """Who goes first when requests wait: somebody who looks at a screen, or a program that can wait."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,7 @@ class SearchOptions:
     multi_hop: bool | None = None
     personalise: bool | None = None
     attend: bool | None = None
+    cache: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +73,7 @@ class SearchQuery:
     user: str = ""
     options: SearchOptions = SearchOptions()
     request_id: str = ""
+    priority: Priority = Priority.INTERACTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +158,9 @@ class Hit:
 class SearchResult:
     """The answer to a query.
 
-    ``degraded`` holds "stage: reason" for every stage that failed or was cut short.
+    ``degraded`` holds "stage: reason" for every stage that failed or was cut short. ``kept`` is the answer as
+    the cache has it (``wire.kept_answer``), b"" if it has none; with ``cached`` it comes from there, and
+    stands in the place of ``hits``.
     """
 
     hits: tuple[Hit, ...]
@@ -157,3 +170,5 @@ class SearchResult:
     total_ms: float
     degraded: tuple[str, ...]
     embedding_version: str
+    kept: bytes = b""
+    cached: bool = False

@@ -19,6 +19,7 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import aclosing, contextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import TypeVar
 
@@ -34,6 +35,7 @@ from orchestrator.errors import (
 )
 from orchestrator.feedback import FeedbackStore, check_user
 from orchestrator.feedback_wire import counts_message, erased_message, events_from_message
+from orchestrator.gate import Outcome
 from orchestrator.logs import describe
 from orchestrator.metrics import Metrics, modality_label
 from orchestrator.personalise import Personaliser
@@ -84,6 +86,12 @@ class Service:
         self.metrics.cache_bytes.set_function(lambda: pipeline.cache.size_bytes)
         served = pipeline.embedding_set
         self.metrics.quality.embedding_set.labels(served.profile, served.version).set(1)
+        self.metrics.answer_cache_bytes.set_function(lambda: pipeline.answers.size_bytes)
+        pipeline.gate.listener = self._admitted
+        for modality in Modality:
+            self.metrics.waiting.labels(modality.value).set_function(
+                partial(pipeline.gate.waiting_of, modality)
+            )
         self.stopping = False
         self._pipeline = pipeline
         self._writer = writer
@@ -100,14 +108,18 @@ class Service:
             trace = Trace()
             query = query_from_message(request, request_id)
             result = await self._pipeline.search(query, trace, timeout_s)
-            self.metrics.observe_search(result.parts, result.stages, result.degraded, result.total_ms)
-            self.metrics.quality.observe(modality_label(result.parts), query, result)
+            self.metrics.observe_search(
+                result.parts, result.stages, result.degraded, result.total_ms, result.cached
+            )
+            if not result.cached:
+                self.metrics.quality.observe(modality_label(result.parts), query, result)
             note["modalities"] = [part.modality.value for part in result.parts]
             note["stages_ms"] = {stage.stage: round(stage.ms, 2) for stage in result.stages}
-            note["hits"] = len(result.hits)
             if result.degraded:
                 note["degraded"] = result.degraded
-            return response_message(result, request_id)
+            response = response_message(result, request_id)
+            note["hits"], note["cached"] = len(response.hits), response.cached
+            return response
 
     async def upsert(self, items: AsyncIterable[pb.Item]) -> AsyncGenerator[pb.UpsertResult]:
         """One result per item, in order. Raises: SensoriumError."""
@@ -181,6 +193,9 @@ class Service:
             erased = await self._feedback.erase(request.user)
             self._forget(request.user)
             return erased_message(erased)
+
+    def _admitted(self, modality: Modality | None, waited_s: float, outcome: Outcome) -> None:
+        self.metrics.observe_admission(modality.value if modality else "unknown", waited_s, outcome)
 
     def _forget(self, user: str) -> None:
         if self._personaliser is not None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -31,6 +31,7 @@ __all__ = [
     "HopSettings",
     "LogSettings",
     "MilvusSettings",
+    "ModalityAdmission",
     "PersonaliseSettings",
     "RerankSettings",
     "RetrieveSettings",
@@ -72,14 +73,33 @@ class ApiSettings(_Group):
     """How long requests under way may still take once a stop was asked for."""
 
 
+class ModalityAdmission(_Group):
+    """What is let in of the queries whose dearest part is of one modality."""
+
+    max_concurrent: Count
+    max_waiting: Annotated[int, Ge(0)]
+    cost: Annotated[float, Ge(1), Le(100)]
+    """What one part counts for in fair shares, in texts; about its processor time beside a text's."""
+
+
 class AdmissionSettings(_Group):
-    """What is let in."""
+    """What is let in (``orchestrator/gate.py``). The bounds of a modality hold beside those of the whole."""
 
     max_parts: Count = 8
     max_results: Count = 100
     max_offset: Count = 1000
+    max_classifying: Count = 64
+    """Requests whose content is being looked at, before it is known what they are."""
     max_concurrent: Count = 32
     max_waiting: Annotated[int, Ge(0)] = 64
+    max_wait_s: Seconds = 2.0
+    """Who has waited that long, or is expected to, is turned away."""
+    batch_share: Annotated[float, Gt(0), Lt(1)] = 0.1
+    """Of the work begun while both wait, what requests of priority BATCH get at least."""
+    text: ModalityAdmission = ModalityAdmission(max_concurrent=32, max_waiting=64, cost=1)
+    image: ModalityAdmission = ModalityAdmission(max_concurrent=16, max_waiting=32, cost=2)
+    audio: ModalityAdmission = ModalityAdmission(max_concurrent=8, max_waiting=16, cost=8)
+    video: ModalityAdmission = ModalityAdmission(max_concurrent=8, max_waiting=16, cost=8)
 
 
 class BudgetSettings(_Group):
@@ -116,10 +136,15 @@ class MilvusSettings(_Group):
 
 
 class CacheSettings(_Group):
-    """The embedding cache in front of Triton."""
+    """Embeddings in front of Triton, and whole answers in front of everything. 0 bytes switch either off."""
 
     max_bytes: Annotated[int, Ge(0)] = 64 * _MIB
     ttl_s: Seconds = 3600.0
+    answers_max_bytes: Annotated[int, Ge(0)] = 32 * _MIB
+    answers_ttl_s: Seconds = 300.0
+    redis_url: str | None = None
+    """Of a Redis that keeps both for several processes; without it each keeps its own."""
+    redis_timeout_s: Annotated[float, Gt(0), Le(1)] = 0.05
 
 
 class RetrieveSettings(_Group):

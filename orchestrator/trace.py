@@ -18,6 +18,7 @@ __all__ = ["STAGES", "Trace", "reason"]
 STAGES = (
     "admit",
     "classify",
+    "cache",
     "embed",
     "transcribe",
     "compose",

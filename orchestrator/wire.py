@@ -7,9 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from google.protobuf.message import DecodeError
+
 from orchestrator.errors import RequestError, SensoriumError
 from orchestrator.filters import compile_filter
-from orchestrator.query import Hit, QueryPart, SearchOptions, SearchQuery, SearchResult
+from orchestrator.query import (
+    Hit,
+    PartInfo,
+    Priority,
+    QueryPart,
+    SearchOptions,
+    SearchQuery,
+    SearchResult,
+    StageTime,
+)
 from orchestrator.types import CatalogueItem, ItemDraft, MediaInfo, Modality, Outcome, UpsertOutcome
 from sensorium.v1 import sensorium_pb2 as pb
 
@@ -17,8 +28,10 @@ __all__ = [
     "draft_from_message",
     "error_message",
     "item_message",
+    "kept_answer",
     "query_from_message",
     "response_message",
+    "result_of",
     "upsert_message",
 ]
 
@@ -31,6 +44,11 @@ _TO_MESSAGE: Mapping[Modality, pb.Modality] = {
     Modality.VIDEO: pb.Modality.VIDEO,
 }
 _FROM_MESSAGE = {message: modality for modality, message in _TO_MESSAGE.items()}
+_PRIORITIES: Mapping[int, Priority] = {
+    pb.Priority.PRIORITY_UNSPECIFIED: Priority.INTERACTIVE,
+    pb.Priority.INTERACTIVE: Priority.INTERACTIVE,
+    pb.Priority.BATCH: Priority.BATCH,
+}
 _OUTCOMES: Mapping[Outcome, pb.UpsertResult.Outcome] = {
     Outcome.INDEXED: pb.UpsertResult.INDEXED,
     Outcome.UNCHANGED: pb.UpsertResult.UNCHANGED,
@@ -57,6 +75,8 @@ def query_from_message(request: pb.SearchRequest, request_id: str = "") -> Searc
         targets = tuple(dict.fromkeys(_FROM_MESSAGE[target] for target in request.target_modalities))
     except KeyError as error:
         raise RequestError("a target modality is not one of the four") from error
+    if request.priority not in _PRIORITIES:
+        raise RequestError("there is no such priority")
     return SearchQuery(
         parts=tuple(parts),
         expression=compile_filter(request.filter if request.HasField("filter") else None),
@@ -68,6 +88,7 @@ def query_from_message(request: pb.SearchRequest, request_id: str = "") -> Searc
         user=request.user,
         options=_options(request.options),
         request_id=request_id,
+        priority=_PRIORITIES[request.priority],
     )
 
 
@@ -77,6 +98,39 @@ def _options(message: pb.SearchOptions) -> SearchOptions:
 
 def response_message(result: SearchResult, request_id: str) -> pb.SearchResponse:
     """The answer as a message."""
+    message = pb.SearchResponse.FromString(result.kept) if result.kept else _lasting(result)
+    if result.cached:
+        for part in message.parts:
+            part.cached = True
+    message.cached = result.cached
+    message.stages.extend(pb.StageTime(stage=time.stage, ms=time.ms) for time in result.stages)
+    message.total_ms = result.total_ms
+    message.degraded.extend(result.degraded)
+    message.request_id = request_id
+    return message
+
+
+def kept_answer(result: SearchResult) -> bytes:
+    """What may be given again for an equal query: a ``SearchResponse`` without what is one request's own."""
+    return _lasting(result).SerializeToString()
+
+
+def result_of(kept: bytes, stages: tuple[StageTime, ...], total_ms: float) -> SearchResult | None:
+    """An answer from the cache, with the times of the request that gets it; None if it cannot be read."""
+    try:
+        message = pb.SearchResponse.FromString(kept)
+        parts = tuple(
+            PartInfo(_FROM_MESSAGE[part.modality], part.format, part.transcript, cached=True)
+            for part in message.parts
+        )
+    except (DecodeError, KeyError):
+        return None
+    return SearchResult(
+        (), message.candidates, parts, stages, total_ms, (), message.embedding_version, kept, cached=True
+    )
+
+
+def _lasting(result: SearchResult) -> pb.SearchResponse:
     return pb.SearchResponse(
         hits=[_hit_message(hit) for hit in result.hits],
         candidates=result.candidates,
@@ -89,11 +143,7 @@ def response_message(result: SearchResult, request_id: str) -> pb.SearchResponse
             )
             for part in result.parts
         ],
-        stages=[pb.StageTime(stage=time.stage, ms=time.ms) for time in result.stages],
-        total_ms=result.total_ms,
-        degraded=result.degraded,
         embedding_version=result.embedding_version,
-        request_id=request_id,
     )
 
 

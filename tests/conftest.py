@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 FOLDERS = ("unit", "contract", "integration", "e2e")
 TESTS = Path(__file__).parent
+
+# A property is about what comes out, not about how long a busy machine took for one example.
+hypothesis.settings.register_profile("sensorium", deadline=None)
+hypothesis.settings.load_profile("sensorium")
 
 pytest_plugins = sorted(path.stem for path in TESTS.glob("fixtures_*.py"))
 

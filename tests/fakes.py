@@ -224,6 +224,7 @@ class FakeItemStore(Faults):
         super().__init__()
         self.items: dict[str, CatalogueItem] = {}
         self.directory = directory
+        self.changed: Callable[[], None] = lambda: None
 
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, CatalogueItem]:
         await self._call("get_many")
@@ -281,6 +282,7 @@ class FakeWriter(Faults):
             available=draft.available,
             media=tuple(media),
         )
+        self._items.changed()
         return UpsertOutcome(draft.id, Outcome.INDEXED, len(rows))
 
     def _row(self, draft: ItemDraft, modality: Modality, index: int, embedding: Embedding) -> Row:
@@ -304,4 +306,5 @@ class FakeWriter(Faults):
         await self._call("delete")
         known = [item_id for item_id in ids if self._items.items.pop(item_id, None)]
         self._store.rows = {k: row for k, row in self._store.rows.items() if row.item_id not in known}
+        self._items.changed()
         return len(known), len(ids) - len(known)

@@ -14,13 +14,14 @@ from fake_feedback import FakeFeedbackStore
 from fakes import EMBEDDING_SET, FakeEncoder, FakeItemStore, FakeVectorStore, FakeWriter
 
 from media import Limits
+from orchestrator.cache import SharedStore
 from orchestrator.calibrate import EmbeddingSet
 from orchestrator.personalise import Personaliser
 from orchestrator.pipeline import Pipeline
 from orchestrator.query import QueryPart, SearchQuery, SearchResult
 from orchestrator.server import Ports, serve
 from orchestrator.service import Service
-from orchestrator.settings import Settings
+from orchestrator.settings import CacheSettings, Settings
 from orchestrator.strengths import Strengths
 from orchestrator.trace import Trace
 from orchestrator.types import ItemDraft
@@ -40,6 +41,7 @@ class World:
     items: FakeItemStore
     feedback: FakeFeedbackStore
     embedding_set: EmbeddingSet = EMBEDDING_SET
+    shared: SharedStore | None = None
     writer: FakeWriter = field(init=False)
     personaliser: Personaliser = field(init=False)
     pipeline: Pipeline = field(init=False)
@@ -64,7 +66,9 @@ class World:
             self.items,
             self.feedback,
             self.personaliser,
+            self.shared,
         )
+        self.items.changed = self.pipeline.generations.changed
         self.service = Service(
             self.pipeline,
             self.writer,
@@ -97,10 +101,16 @@ MakeWorld = Callable[..., World]
 
 @pytest.fixture
 async def make_world(tmp_path: Path) -> AsyncGenerator[MakeWorld]:
-    """Worlds with settings of one's choice, and no task left over when the test is done."""
+    """Worlds with settings of one's choice, and no task left over when the test is done.
+
+    They keep no answers unless asked to: most tests look at what a search does.
+    """
     worlds: list[World] = []
 
-    def make(embedding_set: EmbeddingSet = EMBEDDING_SET, **settings: object) -> World:
+    def make(
+        embedding_set: EmbeddingSet = EMBEDDING_SET, shared: SharedStore | None = None, **settings: object
+    ) -> World:
+        settings.setdefault("cache", CacheSettings(answers_max_bytes=0))
         world = World(
             Settings(home=tmp_path, **settings),  # type: ignore[arg-type]
             FakeEncoder(),
@@ -108,6 +118,7 @@ async def make_world(tmp_path: Path) -> AsyncGenerator[MakeWorld]:
             FakeItemStore(tmp_path),
             FakeFeedbackStore(time.time),
             embedding_set,
+            shared,
         )
         worlds.append(world)
         return world

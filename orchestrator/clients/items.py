@@ -48,6 +48,8 @@ class ItemStore:
         self._lock_file: IO[bytes] | None = None
         self._held: Counter[str] = Counter()
         self._changes = 0
+        self.changed: Callable[[], None] = lambda: None
+        """Told on the event loop that an item, and with it what searches find, is not what it was."""
         self._phrases: tuple[int, int, list[str]] = (-1, 0, [])
         self.crashed = False
         """Whether the process that had the store before did not close it; known once started. Set it to False
@@ -231,9 +233,20 @@ class ItemStore:
         return await _run(self._writer, lambda: work(_opened(self._write_db)))
 
     async def _change(self, work: Callable[[ItemsDb], T]) -> T:
-        result = await self._write(work)
+        loop = asyncio.get_running_loop()
+
+        def noted(db: ItemsDb) -> T:
+            try:
+                return work(db)
+            finally:
+                # From the thread: who asked may have left. Also when it failed: its rows have changed before.
+                loop.call_soon_threadsafe(self._note)
+
+        return await self._write(noted)
+
+    def _note(self) -> None:
         self._changes += 1
-        return result
+        self.changed()
 
 
 def _opened(db: ItemsDb | None) -> ItemsDb:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 from starlette.responses import Response
 
-from orchestrator.errors import SensoriumError
+from orchestrator.errors import OverloadedError, SensoriumError
 from orchestrator.wire import error_message
 from sensorium.v1 import sensorium_pb2 as pb
 
@@ -23,12 +25,15 @@ def message_response(message: Message) -> Response:
 
 
 def error_response(error: SensoriumError) -> Response:
-    """``{"error": <Error>}`` with the error's status."""
+    """``{"error": <Error>}`` with the error's status; ``retry-after`` (whole seconds) where it has one."""
+    headers = {"cache-control": "no-store"}
+    if isinstance(error, OverloadedError):
+        headers["retry-after"] = str(math.ceil(error.retry_after_s))
     return Response(
         f'{{"error":{MessageToJson(error_message(error), indent=None)}}}',
         error.http_status,
         media_type=_JSON,
-        headers={"cache-control": "no-store"},
+        headers=headers,
     )
 
 

@@ -147,10 +147,14 @@ def _operation(
 def _error_responses() -> _Json:
     schema = {"type": "object", "required": ["error"], "properties": {"error": _ref("Error")}}
     content = {"application/json": {"schema": schema}}
-    return {
+    responses: _Json = {
         str(error.http_status): {"description": (error.__doc__ or "").split("\n")[0], "content": content}
         for error in _ERRORS
     }
+    responses[str(OverloadedError.http_status)]["headers"] = {
+        "Retry-After": {"description": "In so many seconds.", "schema": {"type": "integer", "minimum": 1}}
+    }
+    return responses
 
 
 def _state(*states: str) -> _Json:

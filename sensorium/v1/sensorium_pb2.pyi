@@ -14,11 +14,20 @@ class Modality(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     IMAGE: _ClassVar[Modality]
     AUDIO: _ClassVar[Modality]
     VIDEO: _ClassVar[Modality]
+
+class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRIORITY_UNSPECIFIED: _ClassVar[Priority]
+    INTERACTIVE: _ClassVar[Priority]
+    BATCH: _ClassVar[Priority]
 MODALITY_UNSPECIFIED: Modality
 TEXT: Modality
 IMAGE: Modality
 AUDIO: Modality
 VIDEO: Modality
+PRIORITY_UNSPECIFIED: Priority
+INTERACTIVE: Priority
+BATCH: Priority
 
 class QueryPart(_message.Message):
     __slots__ = ("text", "data", "weight")
@@ -31,7 +40,7 @@ class QueryPart(_message.Message):
     def __init__(self, text: _Optional[str] = ..., data: _Optional[bytes] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("parts", "filter", "target_modalities", "limit", "offset", "min_score", "mmr_lambda", "user", "options")
+    __slots__ = ("parts", "filter", "target_modalities", "limit", "offset", "min_score", "mmr_lambda", "user", "options", "priority")
     PARTS_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     TARGET_MODALITIES_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +50,7 @@ class SearchRequest(_message.Message):
     MMR_LAMBDA_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     parts: _containers.RepeatedCompositeFieldContainer[QueryPart]
     filter: Filter
     target_modalities: _containers.RepeatedScalarFieldContainer[Modality]
@@ -50,21 +60,24 @@ class SearchRequest(_message.Message):
     mmr_lambda: float
     user: str
     options: SearchOptions
-    def __init__(self, parts: _Optional[_Iterable[_Union[QueryPart, _Mapping]]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., target_modalities: _Optional[_Iterable[_Union[Modality, str]]] = ..., limit: _Optional[int] = ..., offset: _Optional[int] = ..., min_score: _Optional[float] = ..., mmr_lambda: _Optional[float] = ..., user: _Optional[str] = ..., options: _Optional[_Union[SearchOptions, _Mapping]] = ...) -> None: ...
+    priority: Priority
+    def __init__(self, parts: _Optional[_Iterable[_Union[QueryPart, _Mapping]]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., target_modalities: _Optional[_Iterable[_Union[Modality, str]]] = ..., limit: _Optional[int] = ..., offset: _Optional[int] = ..., min_score: _Optional[float] = ..., mmr_lambda: _Optional[float] = ..., user: _Optional[str] = ..., options: _Optional[_Union[SearchOptions, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class SearchOptions(_message.Message):
-    __slots__ = ("rerank", "expand", "multi_hop", "personalise", "attend")
+    __slots__ = ("rerank", "expand", "multi_hop", "personalise", "attend", "cache")
     RERANK_FIELD_NUMBER: _ClassVar[int]
     EXPAND_FIELD_NUMBER: _ClassVar[int]
     MULTI_HOP_FIELD_NUMBER: _ClassVar[int]
     PERSONALISE_FIELD_NUMBER: _ClassVar[int]
     ATTEND_FIELD_NUMBER: _ClassVar[int]
+    CACHE_FIELD_NUMBER: _ClassVar[int]
     rerank: bool
     expand: bool
     multi_hop: bool
     personalise: bool
     attend: bool
-    def __init__(self, rerank: _Optional[bool] = ..., expand: _Optional[bool] = ..., multi_hop: _Optional[bool] = ..., personalise: _Optional[bool] = ..., attend: _Optional[bool] = ...) -> None: ...
+    cache: bool
+    def __init__(self, rerank: _Optional[bool] = ..., expand: _Optional[bool] = ..., multi_hop: _Optional[bool] = ..., personalise: _Optional[bool] = ..., attend: _Optional[bool] = ..., cache: _Optional[bool] = ...) -> None: ...
 
 class Filter(_message.Message):
     __slots__ = ("price", "category", "tags_any", "tags_all", "available")
@@ -104,7 +117,7 @@ class Range(_message.Message):
     def __init__(self, min: _Optional[float] = ..., max: _Optional[float] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
-    __slots__ = ("hits", "candidates", "parts", "stages", "total_ms", "degraded", "embedding_version", "request_id")
+    __slots__ = ("hits", "candidates", "parts", "stages", "total_ms", "degraded", "embedding_version", "request_id", "cached")
     HITS_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +126,7 @@ class SearchResponse(_message.Message):
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_VERSION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    CACHED_FIELD_NUMBER: _ClassVar[int]
     hits: _containers.RepeatedCompositeFieldContainer[Hit]
     candidates: int
     parts: _containers.RepeatedCompositeFieldContainer[PartInfo]
@@ -121,7 +135,8 @@ class SearchResponse(_message.Message):
     degraded: _containers.RepeatedScalarFieldContainer[str]
     embedding_version: str
     request_id: str
-    def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., candidates: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[PartInfo, _Mapping]]] = ..., stages: _Optional[_Iterable[_Union[StageTime, _Mapping]]] = ..., total_ms: _Optional[float] = ..., degraded: _Optional[_Iterable[str]] = ..., embedding_version: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+    cached: bool
+    def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., candidates: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[PartInfo, _Mapping]]] = ..., stages: _Optional[_Iterable[_Union[StageTime, _Mapping]]] = ..., total_ms: _Optional[float] = ..., degraded: _Optional[_Iterable[str]] = ..., embedding_version: _Optional[str] = ..., request_id: _Optional[str] = ..., cached: _Optional[bool] = ...) -> None: ...
 
 class PartInfo(_message.Message):
     __slots__ = ("modality", "format", "transcript", "cached")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from catalogue import read_catalogue
 from indexing import IndexingSettings
@@ -25,11 +26,7 @@ def defaults() -> dict[str, object]:
     """Every variable that anything reads, with its default."""
     found: dict[str, object] = {}
     for name, field in Settings.model_fields.items():
-        group = field.default
-        if hasattr(group, "model_fields_set"):
-            found |= {f"SENSORIUM_{name}__{inner}": value for inner, value in dict(group).items()}
-        else:
-            found[f"SENSORIUM_{name}"] = group
+        found |= dict(leaves(f"SENSORIUM_{name}", field.default))
     for name, field in IndexingSettings.model_fields.items():
         found[f"SENSORIUM_INDEXING__{name}"] = field.default
     for name, field in ServingSettings.model_fields.items():
@@ -37,6 +34,15 @@ def defaults() -> dict[str, object]:
     for limit in dataclasses.fields(Limits):
         found[f"SENSORIUM_MEDIA_{limit.name}"] = limit.default
     return {name.upper(): value for name, value in found.items()}
+
+
+def leaves(name: str, value: object) -> Iterator[tuple[str, object]]:
+    """The settings of a group and of the groups in it."""
+    if isinstance(value, BaseModel):
+        for inner, its in value:
+            yield from leaves(f"{name}__{inner}", its)
+    else:
+        yield name, value
 
 
 def table() -> Iterator[tuple[str, str]]:

@@ -10,9 +10,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from orchestrator.errors import UnavailableError
-from orchestrator.grpc_server import ERROR_METADATA_KEY
+from orchestrator.grpc_server import ERROR_METADATA_KEY, RETRY_AFTER_METADATA_KEY
 from orchestrator.server import Ports
-from orchestrator.settings import ApiSettings
+from orchestrator.settings import AdmissionSettings, ApiSettings
 from sensorium.v1 import sensorium_pb2 as pb
 from sensorium.v1 import sensorium_pb2_grpc as rpc
 
@@ -164,6 +164,43 @@ async def test_a_cancelled_call_ends_the_work(served: Served) -> None:
     call.cancel()
     await asyncio.sleep(0.2)
     assert world.store.running["search"] == 0
+
+
+async def test_who_finds_it_full_is_told_when_to_come_back(make_world: MakeWorld, serving: Serving) -> None:
+    world = make_world(admission=AdmissionSettings(max_concurrent=1, max_waiting=1))
+    world.store.delay_s["search"] = 0.5
+    async with serving(world) as ports, grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
+        api = rpc.SensoriumStub(channel)
+        calls = [asyncio.ensure_future(api.Search(text(f"frog {number}"))) for number in range(4)]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        refused = [answer for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
+        assert len(refused) == 2
+        for error in refused:
+            assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert (typed(error).code, typed(error).kind) == ("server.overloaded", "text")
+            (retry_ms,) = [v for k, v in error.trailing_metadata() or () if k == RETRY_AFTER_METADATA_KEY]
+            assert int(retry_ms) > 0
+        told = world.service.metrics.render().decode()
+        assert 'sensorium_admission_rejections_total{modality="text",reason="queue_full"} 2.0' in told
+        assert 'sensorium_admission_waiting{modality="text"} 0.0' in told
+
+
+async def test_a_caller_that_leaves_the_queue_makes_room_at_once(
+    make_world: MakeWorld, serving: Serving
+) -> None:
+    world = make_world(admission=AdmissionSettings(max_concurrent=1, max_waiting=1))
+    world.store.delay_s["search"] = 30.0
+    async with serving(world) as ports, grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
+        api = rpc.SensoriumStub(channel)
+        first, second = api.Search(text("a")), api.Search(text("b"))
+        await asyncio.sleep(0.2)
+        assert (world.pipeline.gate.active, world.pipeline.gate.waiting) == (1, 1)
+        second.cancel()
+        await asyncio.sleep(0.2)
+        assert (world.pipeline.gate.active, world.pipeline.gate.waiting) == (1, 0)
+        first.cancel()
+        await asyncio.sleep(0.2)
+        assert world.pipeline.gate.active == 0
 
 
 async def test_messages_are_bounded(make_world: MakeWorld, serving: Serving) -> None:

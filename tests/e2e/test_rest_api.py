@@ -13,7 +13,7 @@ from google.protobuf.json_format import ParseDict
 from PIL import Image
 
 from orchestrator.errors import OverloadedError, UnavailableError
-from orchestrator.settings import ApiSettings
+from orchestrator.settings import AdmissionSettings, ApiSettings
 from sensorium.v1 import sensorium_pb2 as pb
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><script>alert(1)</script></svg>'
@@ -138,9 +138,10 @@ async def test_errors_have_the_status_of_their_kind(rest: Rest) -> None:
     world.store.fail["search"] = UnavailableError("milvus", "down")
     down = await client.post("/v1/search", json={"parts": [{"text": "a"}]})
     assert (down.status_code, typed(down).code) == (503, "dependency.unavailable")
-    world.store.fail["search"] = OverloadedError("full")
+    world.store.fail["search"] = OverloadedError("full", retry_after_s=2.3)
     full = await client.post("/v1/search", json={"parts": [{"text": "a"}]})
     assert (full.status_code, typed(full).code) == (429, "server.overloaded")
+    assert full.headers["retry-after"] == "3"
     world.store.fail["search"] = KeyError("secret")
     defect = await client.post("/v1/search", json={"parts": [{"text": "a"}]})
     assert (defect.status_code, typed(defect).code) == (500, "internal")
@@ -182,6 +183,23 @@ async def test_a_caller_that_hangs_up_ends_the_work(rest: Rest) -> None:
     await asyncio.sleep(0.3)
     assert world.store.running["search"] == 0
     assert world.pipeline.gate.active == 0
+
+
+async def test_who_finds_it_full_is_told_when_to_come_back(make_world: MakeWorld, serving: Serving) -> None:
+    world = make_world(admission=AdmissionSettings(max_concurrent=1, max_waiting=1))
+    world.store.delay_s["search"] = 0.5
+    async with (
+        serving(world) as ports,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports.http}", timeout=10) as client,
+    ):
+        bodies = [{"parts": [{"text": f"frog {number}"}], "priority": "BATCH"} for number in range(4)]
+        answers = await asyncio.gather(*(client.post("/v1/search", json=body) for body in bodies))
+        assert sorted(answer.status_code for answer in answers) == [200, 200, 429, 429]
+        for refused in (answer for answer in answers if answer.status_code == 429):
+            assert typed(refused).code == "server.overloaded"
+            assert int(refused.headers["retry-after"]) >= 1
+        bad = await client.post("/v1/search", json={"parts": [{"text": "a"}], "priority": "URGENT"})
+        assert bad.status_code == 400
 
 
 # ---- items ----

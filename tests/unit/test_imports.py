@@ -80,11 +80,11 @@ RINGS: tuple[frozenset[str], ...] = (
             "metrics",
         }
     )
-    | frozenset({"logs", "profile", "quality", "strengths"}),
-    frozenset({"admit", "classify", "compose", "fusion", "late", "answer", "row_vectors"})
+    | frozenset({"logs", "profile", "quality", "strengths", "fair_queue", "generations"}),
+    frozenset({"admit", "gate", "classify", "compose", "fusion", "late", "answer", "row_vectors"})
     | frozenset({"wire", "feedback_wire"}),
-    frozenset({"searches"}),
-    frozenset({"attend", "embed", "transcribe", "retrieve", "personalise", "rerank"}),
+    frozenset({"searches", "cache_keys"}),
+    frozenset({"attend", "embed", "answer_cache", "transcribe", "retrieve", "personalise", "rerank"}),
     frozenset({"hop", "expand", "record"}),
     frozenset({"refine"}),
     frozenset({"pipeline"}),
@@ -227,13 +227,13 @@ def test_arrows_inside_the_orchestrator_point_inward() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_only_the_clients_know_triton_and_milvus() -> None:
+def test_only_the_clients_know_triton_milvus_and_redis() -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
         for room in ("orchestrator", "indexing", "evaluation")
         for path in sources(room)
         if "clients" not in path.parts and path.relative_to(ROOT).as_posix() != "evaluation/recogniser.py"
         for name, line in imports(path)
-        if name.partition(".")[0] in {"tritonclient", "pymilvus", "milvus_lite"}
+        if name.partition(".")[0] in {"tritonclient", "pymilvus", "milvus_lite", "redis"}
     ]
     assert not wrong, "\n".join(wrong)

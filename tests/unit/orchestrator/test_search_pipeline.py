@@ -79,7 +79,7 @@ async def test_every_stage_is_timed_and_waits_are_told_apart(world: World) -> No
     world.store.delay_s["search"] = 0.05
     result = await world.search(sound(), user="u", request_id="r")
     times = {stage.stage: stage.ms for stage in result.stages}
-    always = [stage for stage in STAGES if stage not in ("hop", "expand", "rerank")]
+    always = [stage for stage in STAGES if stage not in ("cache", "hop", "expand", "rerank")]
     assert [stage for stage in times if "/" not in stage] == always
     assert times["embed"] >= times["embed/triton"] > 40
     assert times["retrieve"] >= times["retrieve/milvus"] > 40
@@ -405,6 +405,34 @@ async def test_a_cancelled_caller_cancels_the_work(world: World) -> None:
     await asyncio.sleep(0)
     assert world.encoder.running.total() == 0
     assert world.pipeline.gate.active == 0
+
+
+@pytest.mark.parametrize(
+    "call", ["embed", "transcribe", "vocabulary", "search", "vectors", "get_many", "history", "record"]
+)
+async def test_whatever_stage_a_caller_leaves_in_its_place_is_free_at_once(
+    make_world: MakeWorld, call: str
+) -> None:
+    world = make_world(admission=AdmissionSettings(max_concurrent=1))
+    await stock(world)
+    fakes = (world.encoder, world.store, world.items, world.feedback)
+    for fake in fakes:
+        fake.delay_s[call] = 30.0
+    query = SearchQuery(parts=(QueryPart("car"), QueryPart(sound())), user="ann", request_id="r")
+    task = asyncio.create_task(world.pipeline.search(query, Trace()))
+    for _ in range(2000):
+        if any(fake.running[call] for fake in fakes):
+            break
+        await asyncio.sleep(0.01)
+    assert world.pipeline.gate.active == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert world.pipeline.gate.active == 0
+    await asyncio.sleep(0)
+    assert not any(fake.running[call] for fake in fakes)
+    for fake in fakes:
+        fake.delay_s.clear()
+    assert (await world.search("green frog")).hits
 
 
 async def test_more_at_once_than_may_wait_are_turned_away(make_world: MakeWorld) -> None:

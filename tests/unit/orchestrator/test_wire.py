@@ -1,5 +1,7 @@
 """Messages to values and back: no field is lost, defaults are the API's."""
 
+from dataclasses import replace
+
 import pytest
 
 from media import Modality
@@ -9,6 +11,7 @@ from orchestrator.query import (
     Influence,
     Moment,
     PartInfo,
+    Priority,
     QueryPart,
     SearchOptions,
     SearchResult,
@@ -20,6 +23,7 @@ from orchestrator.wire import (
     draft_from_message,
     error_message,
     item_message,
+    kept_answer,
     query_from_message,
     response_message,
     upsert_message,
@@ -74,13 +78,16 @@ def test_every_field_of_an_answer_is_reachable() -> None:
         degraded=("embed: deadline",),
         embedding_version="v",
     )
-    message = response_message(result, "r")
+    message = response_message(replace(result, kept=kept_answer(result), cached=True), "r")
     # Media bytes are never answered.
     assert unset(message) == ["hits.item.media.data"]
 
 
 def test_defaults_are_those_of_the_api() -> None:
     query = query_from_message(pb.SearchRequest(parts=[pb.QueryPart(text="a")]))
+    assert query.priority is Priority.INTERACTIVE
+    batch = pb.SearchRequest(parts=[pb.QueryPart(text="a")], priority=pb.Priority.BATCH)
+    assert query_from_message(batch).priority is Priority.BATCH
     assert query.parts == (QueryPart("a", 1.0),)
     assert (query.limit, query.offset, query.min_score, query.mmr_lambda) == (10, 0, 0.0, None)
     assert query.targets == tuple(Modality)
@@ -119,6 +126,7 @@ def test_a_weight_of_0_is_not_an_unset_one() -> None:
         ),
         (pb.SearchRequest(parts=[pb.QueryPart(text="a")], target_modalities=[77]), RequestError),  # type: ignore[list-item]
         (pb.SearchRequest(parts=[pb.QueryPart(text="a")], filter=pb.Filter()), FilterError),
+        (pb.SearchRequest(parts=[pb.QueryPart(text="a")], priority=77), RequestError),  # type: ignore[arg-type]
     ],
 )
 def test_what_makes_no_query_is_an_error(request_: pb.SearchRequest, error: type[Exception]) -> None:
