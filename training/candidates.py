@@ -42,8 +42,8 @@ from training.store import Progress
 __all__ = ["LIMIT", "PAIRS", "Asked", "Candidates", "collect"]
 
 LIMIT = 400
-"""All that four searches of 100 rows can find. Fewer, cut by a fusion that is to be replaced, would hide what it got
-wrong: paraphrases whose item stood behind 100 others."""
+"""All that four searches of 100 rows can find. Fewer, cut by a fusion that is to be replaced, would hide what
+it got wrong: paraphrases whose item stood behind 100 others."""
 DEADLINE_S = 60.0
 ATTEMPTS = 3
 """A stage that was cut short on a busy machine is asked for again."""
