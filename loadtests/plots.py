@@ -66,8 +66,8 @@ def _steps(scenarios: Figures, path: Path) -> None:
         label="offered",
     )
     for label, colour, value in (
-        ("rejected or unsent", ORANGE, lambda each: (each["rejected"] + each["unsent"]) / each["duration_s"]),
-        ("goodput", BLUE, lambda each: each["goodput_per_s"]),
+        ("rejected or unsent", ORANGE, _turned_away_per_s),
+        ("goodput", BLUE, _goodput_per_s),
     ):
         much.plot(rates, [value(each) for each in rows], "o-", color=colour, label=label, ms=4)
         if overload:
@@ -88,6 +88,14 @@ def _steps(scenarios: Figures, path: Path) -> None:
     _milliseconds(late)
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def _turned_away_per_s(step: Figures) -> float:
+    return float((step["rejected"] + step["unsent"]) / step["duration_s"])
+
+
+def _goodput_per_s(step: Figures) -> float:
+    return float(step["goodput_per_s"])
 
 
 def _spike(scenarios: Figures, path: Path) -> None:

@@ -240,8 +240,11 @@ def served_odds(entry: Entry, cosine: npt.NDArray[np.floating], fused: Values) -
     for place, row in enumerate(ROWS):
         if row in entry["rows"]:
             said = entry["rows"][row]
-            counted = np.logaddexp(0, said["scale"] * cosine[..., place] - said["offset"])
-            total += said["weight"] * np.nan_to_num(counted)
+            there = ~np.isnan(cosine[..., place])
+            counted = np.logaddexp(
+                0, said["scale"] * np.where(there, cosine[..., place], 0.0) - said["offset"]
+            )
+            total += said["weight"] * np.where(there, counted, 0.0)
     mixed: Values = entry["share"] * total + (1 - entry["share"]) * log_odds(fused)
     return mixed
 
