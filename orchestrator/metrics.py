@@ -76,7 +76,7 @@ class Metrics:
             "sensorium_in_flight", "Requests under way", ["method"], registry=self.registry
         )
         self.answers = Counter(
-            "sensorium_answers",
+            "sensorium_answer_sources",
             "Searches answered, by where the answer came from: cache or pipeline",
             ["modality", "source"],
             registry=self.registry,

@@ -39,8 +39,8 @@ async def test_the_second_answer_is_the_first_one_under_its_own_name(shop: World
     assert [stage.stage for stage in first.stages][:4] == ["admit", "classify", "cache", "embed"]
     assert [part.cached for part in second.parts] == [True]
     told = shop.service.metrics.render().decode()
-    assert 'sensorium_answers_total{modality="text",source="cache"} 1.0' in told
-    assert 'sensorium_answers_total{modality="text",source="pipeline"} 1.0' in told
+    assert 'sensorium_answer_sources_total{modality="text",source="cache"} 1.0' in told
+    assert 'sensorium_answer_sources_total{modality="text",source="pipeline"} 1.0' in told
 
 
 @pytest.mark.parametrize(
