@@ -110,7 +110,7 @@ class Refiner:
             budget_s = course.deadline.budget_s(self._budget.rerank_s, _RERANK_SHARE)
             try:
                 return await self._reranker.rerank(
-                    candidates, course.composition, course.vectors, trace, budget_s
+                    candidates, course.composition, course.query.targets, course.vectors, trace, budget_s
                 )
             except (SensoriumError, TimeoutError) as error:
                 trace.degrade("rerank", reason(error))

@@ -55,11 +55,14 @@ class Reranker:
         self,
         candidates: Sequence[Candidate],
         query: Composition,
+        targets: Sequence[Modality],
         vectors: RowVectors,
         trace: Trace,
         budget_s: float,
     ) -> list[Candidate]:
         """The first candidates by what the re-ranker makes of them, the others behind as they stand.
+
+        Only rows of ``targets`` are read: a search among pictures is not decided by their items' texts.
 
         Raises:
             DependencyError: Milvus or Triton failed.
@@ -67,9 +70,9 @@ class Reranker:
         """
         deadline = Deadline(budget_s)
         head = candidates[: self._pool]
-        keys = [key for candidate in head for key in _rows(candidate).values()]
+        keys = [key for candidate in head for key in _rows(candidate, targets).values()]
         found = await vectors.get(keys, trace, "rerank", deadline.budget_s(budget_s, _VECTORS_SHARE))
-        inputs = rerank_inputs(head, query, found)
+        inputs = rerank_inputs(head, query, targets, found)
         left_s = deadline.remaining_s
         with trace.waiting("rerank", "triton"):
             async with asyncio.timeout(left_s):
@@ -82,15 +85,18 @@ class Reranker:
 
 
 def rerank_inputs(
-    candidates: Sequence[Candidate], query: Composition, found: Mapping[str, FloatArray]
+    candidates: Sequence[Candidate],
+    query: Composition,
+    targets: Sequence[Modality],
+    found: Mapping[str, FloatArray],
 ) -> RerankInputs:
-    """The tensors for ``candidates``, whose row vectors are ``found`` by key."""
+    """The tensors for ``candidates`` of a search among ``targets``, row vectors ``found`` by key."""
     asked = [vector for vector in query.vectors if vector.space in ("unified", "transcript")]
     places = {(vector.part, vector.space == "transcript"): place for place, vector in enumerate(asked)}
     rows = np.zeros((len(candidates), len(_PLACE), UNIFIED_DIM), np.float32)
     evidence = np.zeros((len(candidates), len(asked), len(_PLACE)), np.float32)
     for number, candidate in enumerate(candidates):
-        for modality, key in _rows(candidate).items():
+        for modality, key in _rows(candidate, targets).items():
             if key in found:
                 rows[number, _PLACE[modality]] = found[key]
         for signal in candidate.signals:
@@ -111,9 +117,11 @@ def _kind(vector: QueryVector) -> str:
     return "transcript" if vector.space == "transcript" else vector.modality.value
 
 
-def _rows(candidate: Candidate) -> dict[Modality, str]:
-    """The key of one row per modality: the best segment found, and the item's own text in any case."""
-    keys = {Modality.TEXT: row_key(candidate.item_id, Modality.TEXT, -1, 0)}
+def _rows(candidate: Candidate, targets: Sequence[Modality]) -> dict[Modality, str]:
+    """The key of one row per modality: the best segment found, and the item's own text where texts are
+    looked in."""
+    own = row_key(candidate.item_id, Modality.TEXT, -1, 0)
+    keys = {Modality.TEXT: own} if Modality.TEXT in targets else {}
     for signal in reversed(candidate.signals):
         keys[signal.item_modality] = signal.row.key
     return keys

@@ -29,6 +29,7 @@ CONTAINER_MODELS = (
     "embed_video",
     "transcribe_audio",
     "rerank",
+    "attend",
 )
 """What clients call; Triton loads the steps of an ensemble with it."""
 RESTRICTED = ("model-repository", "shared-memory", "trace", "logging")

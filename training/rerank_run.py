@@ -35,6 +35,8 @@ SHAPES = {"lite": Shape(), "reference": Shape(layers=6, width=768, heads=12, hid
 SPLITS = ("train", "validation")
 MAX_QUERIES = 250
 """Of a kind and the train split, chosen by the hash of their names: more take longer than they teach."""
+MIN_GAIN = 0.01
+"""NDCG@10 that re-ranking must add to be on by default: beside Milvus Lite it costs as much as the search."""
 MIN_QUERIES = 20
 """Kinds with fewer validation queries are never switched on: their interval says little."""
 
@@ -83,10 +85,11 @@ def train_reranker(
         "hybrid: late fusion, then re-ranking": ndcg_by_query(held, scored),
     }
     figures = {kind: _figures(held, ways, kind) for kind in _kinds(held)}
+    gains = {kind: _gain(held, ways, kind) for kind in {example.kind for example in held}}
     helps = sorted(
         kind
-        for kind in {example.kind for example in held}
-        if _gain(held, ways, kind)[1][0] > 0 and sum(e.kind == kind for e in held) >= MIN_QUERIES
+        for kind, (gain, (low, _)) in gains.items()
+        if gain >= MIN_GAIN and low > 0 and sum(e.kind == kind for e in held) >= MIN_QUERIES
     )
     folder = settings.checkpoints / profile
     about = {"heads_sha256": heads_sha256(folder), "default_for": helps}

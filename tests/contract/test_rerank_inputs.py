@@ -106,7 +106,7 @@ async def test_training_builds_what_serving_sends(parts: list[EmbeddedPart]) -> 
     signals = await retriever.retrieve(query, tuple(Modality), "", Trace(), 5.0)
     fused = fuse(signals, query.weights)
     vectors = {row.key: row.embedding.unified for row in stored}
-    served = rerank_inputs(fused, query, vectors)
+    served = rerank_inputs(fused, query, list(Modality), vectors)
 
     places: dict[tuple[str, str], list[int]] = {}
     for place, row in enumerate(stored):

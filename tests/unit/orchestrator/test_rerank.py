@@ -15,7 +15,7 @@ from orchestrator.errors import DependencyDeadlineError, ProtocolError, Unavaila
 from orchestrator.query import QueryPart, SearchOptions, SearchResult
 from orchestrator.settings import BudgetSettings, RerankSettings
 from orchestrator.types import RERANK_KINDS, FloatArray, RerankInputs, Transcript
-from tests.unit.orchestrator.test_search_pipeline import sound
+from tests.unit.orchestrator.test_search_pipeline import picture, sound
 
 TRAINED = replace(EMBEDDING_SET, rerank_for=frozenset({"text", "mixed"}))
 ASKED, FORGONE = SearchOptions(rerank=True), SearchOptions(rerank=False)
@@ -44,6 +44,17 @@ def backwards(world: World) -> None:
 
 def ids(result: SearchResult) -> list[str]:
     return [hit.item.id for hit in result.hits]
+
+
+async def test_a_search_among_pictures_does_not_read_texts(world: World) -> None:
+    for item_id, colour in [("lime", "green"), ("rose", "red")]:
+        await world.add(item_id, f"{colour} thing", picture(colour))
+    await world.search("green frog", options=ASKED)
+    await world.search("green frog", options=ASKED, targets=(Modality.IMAGE, Modality.AUDIO))
+    read = [[given.rows[:, place].any() for place in range(4)] for given in world.encoder.reranked]
+    everywhere, among_pictures = read
+    assert everywhere[:2] == [True, True]
+    assert among_pictures[:2] == [False, True]
 
 
 async def test_its_scores_order_the_hits_and_each_hit_says_what_changed(world: World) -> None:
