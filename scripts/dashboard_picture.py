@@ -92,7 +92,8 @@ def draw(url: str, start: float, end: float) -> None:
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
         if drawn:
-            axis.legend(fontsize=6, ncols=2, loc="upper left")
+            # below the axes: a legend upon them would hide the lines
+            axis.legend(fontsize=5, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.08), frameon=False)
         else:
             axis.text(0.5, 0.5, "no data", ha="center", va="center", transform=axis.transAxes, color="grey")
     figure.suptitle("Queries of the dashboard, drawn with matplotlib from a real Prometheus; x: seconds")

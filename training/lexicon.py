@@ -20,7 +20,7 @@ __all__ = ["Entry", "held_synsets", "load_lexicon"]
 LONGEST = 4
 NAMED_IN_LATIN = ("animal", "food", "plant")
 _KINDS = {file for files in FILES.values() for file in files}
-_WORD = re.compile(r"[a-z]+(?:[-'’][a-z]+)*")
+_WORD = re.compile(r"[a-z]+(?:[-']+[a-z]+)*")
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def held_synsets(descriptions: Iterable[str], wordnet: WordNet) -> dict[int, Sen
     """Every sense of every noun or collocation in `descriptions`, by offset."""
     held: dict[int, Sense] = {}
     for description in descriptions:
-        words = _WORD.findall(description.lower())
-        parts = re.findall("[a-z]+", description.lower())
+        text = description.lower().replace("’", "'")
+        words, parts = _WORD.findall(text), re.findall("[a-z]+", text)
         for row in (words, parts):
             for begin in range(len(row)):
                 for end in range(begin + 1, min(begin + LONGEST, len(row)) + 1):

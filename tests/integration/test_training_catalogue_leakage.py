@@ -16,10 +16,11 @@ from catalogue.debian import available
 from catalogue.manifest import ManifestItem, read_manifest
 from catalogue.split import Split, normalise
 from export.settings import Settings
-from queries import make_queries
-from queries.wordnet import PACKAGE
+from queries import MadeQuery, make_queries
+from queries.wordnet import PACKAGE, open_wordnet
 from training.catalogue_data import Stamp, load_stamps
 from training.leakage import may_train
+from training.lexicon import load_lexicon
 from training.pictures import HASH_SIDE, NEAR_DUPLICATE_BITS
 
 MANIFEST = Settings().home / "catalogues" / "stamps" / "manifest.jsonl"
@@ -132,3 +133,29 @@ def photographed(items: list[ManifestItem]) -> list[Path]:
 
 def hashed(path: Path) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
     return np.asarray(picture_hash(path).hash, np.uint8).ravel()
+
+
+def test_no_word_pair_that_tunes_the_text_encoder_is_of_a_stamp(
+    stamps: list[Stamp], items: list[ManifestItem]
+) -> None:
+    lexicon = load_lexicon([stamp.description for stamp in stamps], open_wordnet(Settings().cache))
+    asked = {name.lower() for entry in lexicon for name, _ in (*entry.synonyms, *entry.told)}
+    said = {normalise(stamp.description) for stamp in stamps}
+    assert not {name for name in asked if normalise(name) in said}
+    # what a paraphrase says in place of a noun is a definition or a name of its synset; some share one
+    # ("a cartoon character created by Walt Disney"), but none that is measured
+    definitions = {told.partition(": ")[2] for entry in lexicon for _, told in entry.told}
+    paraphrases = [
+        each for each in make_queries("paraphrase", items, Settings()) if each.item.split != "train"
+    ]
+    told = [text_of(each).partition(": ")[2] for each in paraphrases if each.way == "hypernym"]
+    replaced = [normalise(text_of(each)) for each in paraphrases if each.way == "synonym"]
+    assert len(told) > 80
+    assert len(replaced) > 50
+    assert not [definition for definition in told if definition in definitions]
+    assert not [text for text in replaced if text in asked]
+
+
+def text_of(query: MadeQuery) -> str:
+    (part,) = query.parts
+    return str(part).rstrip(".")
