@@ -21,6 +21,8 @@ from cli.stack import Stack
 from sensorium.v1 import sensorium_pb2 as pb
 
 SOON_S = 60.0
+ITEMS = 90
+"""More, and a client is not through while somebody asks how far it is; fewer than a search has rows."""
 
 
 def counts(stack: Stack) -> tuple[int, dict[str, int]]:
@@ -37,10 +39,13 @@ def wait_for_items(stack: Stack, at_least: int) -> None:
 
 @pytest.mark.timeout(600)
 def test_interrupted_indexing_is_resumed_with_nothing_lost_or_doubled(
-    built_home: Path, generated_catalogue: Path, tmp_path: Path
+    built_home: Path, tmp_path: Path
 ) -> None:
-    items = list(read_manifest(generated_catalogue))
-    index = [str(Path(sys.executable).with_name("sensorium")), "index", str(generated_catalogue)]
+    arguments = ["--items", str(ITEMS), "--seed", "1", "--out", str(tmp_path / "generated")]
+    subprocess.run([sys.executable, "-m", "catalogue", "generate", *arguments], check=True, timeout=240)
+    manifest = tmp_path / "generated" / "manifest.jsonl"
+    items = list(read_manifest(manifest))
+    index = [str(Path(sys.executable).with_name("sensorium")), "index", str(manifest)]
     with scratch_stack(tmp_path / "home", built_home) as stack:
         stack.up()
 

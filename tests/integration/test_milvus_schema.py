@@ -28,11 +28,13 @@ async def client(milvus_settings: MilvusSettings, tmp_path: Path) -> AsyncIterat
     if uri is None:
         await lite.start(on_restart=_nothing)
         uri = lite.uri
+    # Milvus Lite begins in a folder of its own, and ends with it.
+    shared = ("unified", "audio", "video") if milvus_settings.uri else ()
     async with AsyncMilvusClient(uri=uri, dedicated=True) as bare:
-        for space in ("unified", "audio", "video"):
+        for space in shared:
             await bare.drop_collection(collection_name(space))  # type: ignore[arg-type]
         yield bare
-        for space in ("unified", "audio", "video"):
+        for space in shared:
             await bare.drop_collection(collection_name(space))  # type: ignore[arg-type]
     await lite.stop()
 
@@ -56,7 +58,11 @@ async def test_creating_is_idempotent_and_completes_what_was_cut_short(
     assert "video" in await client.list_partitions(UNIFIED)
 
 
-async def test_two_that_create_at_once_agree(client: AsyncMilvusClient, spec: StoreSpec) -> None:
+async def test_two_that_create_at_once_agree(
+    client: AsyncMilvusClient, spec: StoreSpec, milvus_settings: MilvusSettings
+) -> None:
+    if milvus_settings.uri is None:
+        pytest.skip("Milvus Lite belongs to one process; its manifest does not bear two that create")
     found = await asyncio.gather(*(ensure(client, spec) for _ in range(2)), return_exceptions=True)
     assert not any(isinstance(one, SchemaMismatchError) for one in found), found
     assert set(await ensure(client, spec)) == {"unified", "audio", "video"}
