@@ -10,6 +10,7 @@ import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import grpc
 from pymilvus import AsyncMilvusClient, DataType, MilvusClient
@@ -22,6 +23,7 @@ from orchestrator.types import Space
 __all__ = ["PREFIX", "collection_name", "ensure"]
 
 PREFIX: Final = "sensorium_"
+_creating: Final[WeakKeyDictionary[AsyncMilvusClient, asyncio.Lock]] = WeakKeyDictionary()
 
 
 def collection_name(space: Space) -> str:
@@ -37,7 +39,9 @@ async def ensure(client: AsyncMilvusClient, spec: StoreSpec) -> dict[Space, Inde
     Raises:
         SchemaMismatchError: what is there is not what ``spec`` says. Nothing was changed.
     """
-    found = await asyncio.gather(*(_ensure(client, spec, space) for space in spec.collections))
+    # Milvus Lite does not bear two that create a collection: each opens its files with a manifest of its own.
+    async with _creating.setdefault(client, asyncio.Lock()):
+        found = await asyncio.gather(*(_ensure(client, spec, space) for space in spec.collections))
     return dict(zip(spec.collections, found, strict=True))
 
 
