@@ -38,6 +38,7 @@ from sensorium.v1 import sensorium_pb2 as pb
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import PercentFormatter
 
 ROOT = Path(__file__).resolve().parents[1]
 DASHBOARD = ROOT / "deploy/grafana/dashboards/sensorium.json"
@@ -46,7 +47,7 @@ ITEMS = 40
 STEP_S = 2
 COLUMNS = 3
 MAX_LINES = 6
-UNITS = {"reqps": ", per second", "s": ", seconds", "percentunit": ", share", "bytes": ", bytes", "short": ""}
+UNITS = {"reqps": ", per second", "s": ", seconds", "bytes": ", bytes"}
 CLIENTS = 5
 TIGHT = {
     "SENSORIUM_ADMISSION__MAX_CONCURRENT": "2",
@@ -112,21 +113,24 @@ def draw(url: str, start: float, end: float) -> None:
             for series in ask(url, target["expr"].replace("$modality", ".*"), start, end)
         ]
         lines = [(name, points) for name, points in lines if np.isfinite(points[:, 1]).any()]
-        lines.sort(key=lambda line: -np.nanmax(line[1][:, 1]))
-        for name, points in lines[:MAX_LINES]:
+        highest = sorted(lines, key=lambda line: -np.nanmax(line[1][:, 1]))[:MAX_LINES]
+        for name, points in [line for line in highest if np.nanmax(line[1][:, 1]) > 0] or highest:
             # also a line at zero is seen: it is not cut off by the axis
             axis.plot(points[:, 0] - start, points[:, 1], linewidth=1.2, label=name, clip_on=False)
         more = f", {MAX_LINES} highest of {len(lines)}" if len(lines) > MAX_LINES else ""
-        unit = UNITS[panel["fieldConfig"]["defaults"]["unit"]]
-        axis.set_title(f"{panel['title']}{unit}{more}", fontsize=11)
+        unit = panel["fieldConfig"]["defaults"]["unit"]
+        if unit == "percentunit":
+            axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+        said = "" if panel["title"].endswith("a second") else UNITS.get(unit, "")
+        axis.set_title(f"{panel['title']}{said}{more}", fontsize=11)
         axis.set_xlim(0, end - start)
         axis.set_ylim(bottom=0)
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3)
-        # below the axes: a legend upon them would hide the lines
         if not lines:
             axis.text(0.5, 0.5, "no data", ha="center", va="center", transform=axis.transAxes, color="grey")
             continue
+        # below the axes: a legend upon them would hide the lines
         axis.legend(fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False)
     figure.suptitle("Queries of the dashboard, drawn with matplotlib from a real Prometheus; x: seconds")
     figure.savefig(PICTURE, dpi=70)
