@@ -11,7 +11,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank attend retrain evaluate bench loadtest dashboard-picture proto up down clean
 
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: env triton catalogue models ## everything, from nothing to a search page on 127.0.0.1:8080 (CHECK=1: search, then exit)
 	@$(BIN)/python -m cli.demo $(if $(CHECK),--check)

@@ -15,15 +15,14 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from catalogue import CatalogueError, ManifestItem, read_catalogue
+from catalogue import ManifestItem, read_catalogue
 from cli.catalogues import demo_manifest
-from cli.client import Client, ClientError
+from cli.client import Client
 from cli.demo_queries import demo_queries
+from cli.failures import KNOWN
 from cli.indexing import index_items
-from cli.processes import ProcessError
-from cli.stack import Stack, StackError
+from cli.stack import Stack
 from cli.tables import hits_table, status_table
-from orchestrator.errors import ConfigurationError
 from orchestrator.settings import load_settings
 
 __all__ = ["run"]
@@ -87,15 +86,7 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("stopped")
         return 0 if not arguments.check else 130
-    except (
-        CatalogueError,
-        ClientError,
-        ConfigurationError,
-        FileNotFoundError,
-        LookupError,
-        ProcessError,
-        StackError,
-    ) as error:
+    except (*KNOWN, LookupError) as error:
         console.print(f"error: {error}", style="red", markup=False)
         return 1
 

@@ -10,16 +10,10 @@ import argparse
 import subprocess
 import sys
 
-from rich.console import Console
-
-from catalogue import CatalogueError
 from cli import processes
 from cli.catalogues import demo_manifest
-from cli.client import ClientError
+from cli.failures import exit_code
 from cli.measure import indexed
-from cli.processes import ProcessError
-from cli.stack import StackError
-from orchestrator.errors import ConfigurationError
 from orchestrator.settings import load_settings
 
 __all__ = ["fusion", "reranker"]
@@ -64,13 +58,8 @@ def main() -> int:
     parser.add_argument("what", choices=("fusion", "reranker"))
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    try:
-        return fusion(arguments.seed) if arguments.what == "fusion" else reranker(arguments.seed)
-    except KeyboardInterrupt:
-        return 130
-    except (CatalogueError, ClientError, ConfigurationError, ProcessError, StackError) as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False)
-        return 1
+    learn = {"fusion": fusion, "reranker": reranker}[arguments.what]
+    return exit_code(lambda: learn(arguments.seed))
 
 
 if __name__ == "__main__":

@@ -15,14 +15,11 @@ import psutil
 from rich.console import Console
 
 from benchmarks.machine import describe
-from catalogue import CatalogueError
 from cli import processes
 from cli.catalogues import demo_manifest
-from cli.client import ClientError
+from cli.failures import exit_code
 from cli.measure import indexed
-from cli.processes import ProcessError
-from cli.stack import Stack, StackError
-from orchestrator.errors import ConfigurationError
+from cli.stack import Stack
 from orchestrator.settings import load_settings
 
 __all__ = ["load"]
@@ -70,20 +67,7 @@ def main() -> int:
     )
     parser.add_argument("--pool", type=int, default=200, help="queries of each modality")
     arguments, more = parser.parse_known_args()
-    try:
-        return load(arguments.pool, more)
-    except KeyboardInterrupt:
-        return 130
-    except (
-        CatalogueError,
-        ClientError,
-        ConfigurationError,
-        FileNotFoundError,
-        ProcessError,
-        StackError,
-    ) as error:
-        console.print(f"error: {error}", style="red", markup=False)
-        return 1
+    return exit_code(lambda: load(arguments.pool, more))
 
 
 if __name__ == "__main__":

@@ -21,16 +21,15 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from catalogue import CatalogueError, read_manifest
+from catalogue import read_manifest
 from cli import processes
 from cli.catalogues import demo_manifest
-from cli.client import Client, ClientError
+from cli.client import Client
+from cli.failures import exit_code
 from cli.indexing import index_items
-from cli.milvus_server import MilvusServerError, milvus_standalone
-from cli.processes import ProcessError
+from cli.milvus_server import milvus_standalone
 from cli.scratch import scratch_stack
-from cli.stack import COMMANDS, Stack, StackError
-from orchestrator.errors import ConfigurationError
+from cli.stack import COMMANDS, Stack
 from orchestrator.settings import load_settings
 
 if TYPE_CHECKING:
@@ -227,27 +226,13 @@ def main() -> int:
     if arguments.compare:
         command = processes.python("-m", "evaluation", "compare", *map(str, arguments.compare))
         return subprocess.run(command, check=False).returncode
-    try:
-        if arguments.what == "relevance":
-            return relevance(
-                Asked(arguments.out, arguments.split, arguments.options, arguments.quick, arguments.products)
-            )
-        if arguments.what == "standing":
-            return standing(arguments.out)
-        return speed(arguments.rounds, arguments.out)
-    except KeyboardInterrupt:
-        return 130
-    except (
-        CatalogueError,
-        ClientError,
-        ConfigurationError,
-        FileNotFoundError,
-        MilvusServerError,
-        ProcessError,
-        StackError,
-    ) as error:
-        console.print(f"error: {error}", style="red", markup=False)
-        return 1
+    asked = Asked(arguments.out, arguments.split, arguments.options, arguments.quick, arguments.products)
+    measure = {
+        "relevance": lambda: relevance(asked),
+        "standing": lambda: standing(arguments.out),
+        "speed": lambda: speed(arguments.rounds, arguments.out),
+    }
+    return exit_code(measure[arguments.what])
 
 
 if __name__ == "__main__":

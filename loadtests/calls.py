@@ -70,7 +70,8 @@ class GrpcCalls:
             "OK",
             stages_ms={**{stage.stage: stage.ms for stage in response.stages}, "total": response.total_ms},
             degraded=tuple(response.degraded),
-            cached=bool(response.parts) and all(each.cached for each in response.parts),
+            cached=response.cached,
+            cached_embeddings=bool(response.parts) and all(each.cached for each in response.parts),
         )
 
 
@@ -127,7 +128,8 @@ def _read(text: bytes) -> Answer:
             "200",
             stages_ms={**stages, "total": float(body.get("totalMs", 0.0))},
             degraded=tuple(body.get("degraded", ())),
-            cached=bool(parts) and all(each.get("cached", False) for each in parts),
+            cached=bool(body.get("cached", False)),
+            cached_embeddings=bool(parts) and all(each.get("cached", False) for each in parts),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return Answer(Outcome.FAILED, "malformed")

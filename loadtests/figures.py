@@ -64,8 +64,8 @@ def summarise(samples: Sequence[Sample], duration_s: float, bound_ms: float) -> 
         "good_share": round(within / len(samples), 4) if samples else 1.0,
         "degraded": sum(bool(sample.answer.degraded) for sample in answered),
         "degraded_stages": dict(Counter(_stages(answered))),
-        "cached_embeddings": sum(sample.answer.cached for sample in answered),
-        "cached_answers": sum("cache" in sample.answer.stages_ms for sample in answered),
+        "cached_embeddings": sum(sample.answer.cached_embeddings for sample in answered),
+        "cached_answers": sum(sample.answer.cached for sample in answered),
         "codes": {
             protocol: dict(Counter(each.answer.code for each in sent if each.arrival.protocol == protocol))
             for protocol in PROTOCOLS

@@ -22,13 +22,17 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the status as the protocol names it, and of an answer what it says of itself."""
+    """What came back: the status as the protocol names it, and of an answer what it says of itself.
+
+    `cached` is one that was kept whole; its parts say that their embeddings were cached, too.
+    """
 
     outcome: Outcome
     code: str
     stages_ms: Mapping[str, float] = field(default_factory=dict)
     degraded: tuple[str, ...] = ()
     cached: bool = False
+    cached_embeddings: bool = False
     retry_after_s: float | None = None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,27 +31,27 @@ def tables(report: Figures) -> list[Table]:
     if "steps" in scenarios:
         found.append(_steps(scenarios["steps"]))
     if parts := dict(_parts(scenarios)):
-        found.append(_counts("Counts", parts))
+        found.append(_counts(parts))
         found.append(
-            Table(
+            _times(
                 "Latency from when a request was due, ms",
-                ("scenario and modality", "n", *QUANTILES),
-                [
-                    (f"{name}: {modality}", *_quantiles(each))
+                "scenario and modality",
+                (
+                    (f"{name}: {modality}", each)
                     for name, figures in parts.items()
                     for modality, each in figures["latency_ms"].items()
-                ],
+                ),
             )
         )
         found.append(
-            Table(
+            _times(
                 "Latency by protocol, and how late the client sent, ms",
-                ("scenario", "n", *QUANTILES),
-                [
-                    (f"{name}: {what}", *_quantiles(each))
+                "scenario",
+                (
+                    (f"{name}: {what}", each)
                     for name, figures in parts.items()
                     for what, each in (*figures["protocol_ms"].items(), ("client late by", figures["lag_ms"]))
-                ],
+                ),
             )
         )
     if "soak" in scenarios:
@@ -85,11 +85,11 @@ def _steps(steps: Figures) -> Table:
     )
 
 
-def _counts(title: str, parts: Mapping[str, Figures]) -> Table:
+def _counts(parts: Mapping[str, Figures]) -> Table:
     counts = ("offered", "sent", "admitted", "rejected", "failed", "unsent", "good", "degraded")
     caches = ("cached_embeddings", "cached_answers")
     return Table(
-        title,
+        "Counts",
         ("scenario", "offered /s", "goodput /s", *counts, *(each.replace("_", " ") for each in caches)),
         [
             (
@@ -104,15 +104,15 @@ def _counts(title: str, parts: Mapping[str, Figures]) -> Table:
 
 
 def _soak(soak: Figures) -> Iterator[Table]:
-    yield Table(
+    yield _times(
         "Stages of the soak, the server's own times, ms",
-        ("modality and stage", "n", *QUANTILES),
-        [
-            (f"{modality}: {stage}", *_quantiles(each))
+        "modality and stage",
+        (
+            (f"{modality}: {stage}", each)
             for modality, stages in soak["stages_ms"].items()
             if modality != "all"
             for stage, each in stages.items()
-        ],
+        ),
     )
     memory = soak["memory"]
     if memory["start_mib"]:
@@ -129,6 +129,10 @@ def _soak(soak: Figures) -> Iterator[Table]:
                 for name, growth in memory["growth_mib"].items()
             ],
         )
+
+
+def _times(title: str, of: str, rows: Iterable[tuple[str, Figures]]) -> Table:
+    return Table(title, (of, "n", *QUANTILES), [(name, *_quantiles(each)) for name, each in rows])
 
 
 def _quantiles(figures: Figures) -> list[str]:

@@ -46,7 +46,7 @@ class Metrics:
         )
         self.embeddings = Counter(
             "sensorium_embeddings",
-            "Query parts embedded, by where the embedding came from",
+            "Query parts answered, by where the embedding came from; those of kept answers count as cache",
             ["modality", "source"],
             registry=self.registry,
         )

@@ -25,7 +25,7 @@ class QualityMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.answers = Counter(
             "sensorium_answers",
-            "First pages answered, by modality of the query",
+            "First pages worked out, without answers from the cache, by modality of the query",
             ["modality"],
             registry=registry,
         )

@@ -47,7 +47,7 @@ class Slow(rpc.SensoriumServicer):
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", wait)
         if self.broken_every and place % self.broken_every == 0:
             await context.abort(grpc.StatusCode.INTERNAL, "broken")
-        stages = [pb.StageTime(stage="embed", ms=1.5)]
+        stages = [pb.StageTime(stage="cache", ms=0.1), pb.StageTime(stage="embed", ms=1.5)]
         return pb.SearchResponse(stages=stages, total_ms=2.5, parts=[pb.PartInfo(cached=True)])
 
 
@@ -127,6 +127,7 @@ def test_a_slow_server_does_not_slow_the_arrivals_down(payloads: Path, tmp_path:
     assert found["service_ms"]["all"]["p50"] >= 1000 * DURATION_S / 2
     assert found["stages_ms"]["text"]["embed"]["p50"] == 1.5
     assert found["cached_embeddings"] == found["answered"]
+    assert found["cached_answers"] == 0
 
 
 def test_rejections_and_failures_are_told_apart(payloads: Path, tmp_path: Path) -> None:

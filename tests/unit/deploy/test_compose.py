@@ -122,8 +122,23 @@ def test_the_orchestrators_settings_exist_and_fit(monkeypatch: pytest.MonkeyPatc
     assert settings.triton.url == f"triton:{CONTAINER_GRPC_PORT}"
     assert settings.milvus.uri == "http://milvus:19530"
     assert settings.milvus.parameters == "standalone"
+    assert settings.cache.redis_url == "redis://redis:6379/0"
     volumes = {volume.split(":")[1] for volume in SERVICES["orchestrator"]["volumes"]}
     assert {str(settings.home), str(settings.model_repository)} == volumes
+
+
+def test_every_server_is_one_that_somebody_asks() -> None:
+    """Else it stands there unused: another service has its address in a setting or a command."""
+    known = {"triton-cpu": "triton", "triton-gpu": "triton"}
+    for name in SERVICES.keys() - ONE_SHOT - PUBLISHED.keys():
+        told = [
+            word
+            for other, service in SERVICES.items()
+            if other != name
+            for word in (*service.get("environment", {}).values(), *map(str, service.get("command", ())))
+        ]
+        address = re.compile(rf"(^|[/=@]){known.get(name, name)}:\d+")
+        assert any(address.search(word) for word in told), f"nobody asks {name}"
 
 
 def test_prometheus_asks_services_that_answer_to_their_names() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
-from fixtures_prometheus import RULES
+from fixtures_prometheus import RULES, rules
 
 from orchestrator.settings import load_settings
 from serving.flags import CONTAINER_GRPC_PORT, CONTAINER_METRICS_PORT, container_flags
@@ -17,6 +18,7 @@ from serving.flags import CONTAINER_GRPC_PORT, CONTAINER_METRICS_PORT, container
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy/kubernetes"
 VERSION = "1.34"
+MODELS = re.compile(r'model=~"([^"]+)"')
 FOREIGN = ("milvus.io/", "monitoring.coreos.com/", "kustomize.config.k8s.io/")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 
@@ -128,6 +130,8 @@ def test_the_orchestrators_settings_exist_and_fit(monkeypatch: pytest.MonkeyPatc
     release, namespace = named("Milvus", "sensorium")["metadata"]["name"], "sensorium-milvus"
     assert settings.milvus.uri == f"http://{release}-milvus.{namespace}.svc:19530"
     assert settings.triton.url == f"dns:///triton.sensorium.svc:{CONTAINER_GRPC_PORT}"
+    (port,) = named("Service", "redis")["spec"]["ports"]
+    assert settings.cache.redis_url == f"redis://redis:{port['port']}/0"
     assert {port["containerPort"] for port in container["ports"]} == {
         settings.api.http_port,
         settings.api.grpc_port,
@@ -160,12 +164,14 @@ def test_the_autoscaler_goes_by_a_metric_that_the_adapter_makes() -> None:
     (metric,) = named("HorizontalPodAutoscaler", "triton")["spec"]["metrics"]
     config = yaml.safe_load(named("ConfigMap", "adapter-config")["data"]["config.yaml"])
     (rule,) = config["rules"]
+    (alert,) = [each for each in rules() if each.get("alert") == "SensoriumTritonQueueWait"]
+    assert set(MODELS.findall(rule["metricsQuery"])) == set(MODELS.findall(alert["expr"]))
     assert rule["name"]["as"] == metric["pods"]["metric"]["name"]
     for part in ("nv_inference_queue_duration_us", "nv_inference_request_duration_us"):
         assert part in rule["metricsQuery"]
 
 
-def test_only_the_orchestrator_reaches_triton_and_milvus() -> None:
+def test_only_the_orchestrator_reaches_triton_redis_and_milvus() -> None:
     for folder in ("base", "milvus"):
         deny = named("NetworkPolicy", "default-deny", folder)["spec"]
         assert deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
@@ -176,6 +182,16 @@ def test_only_the_orchestrator_reaches_triton_and_milvus() -> None:
     assert [port["port"] for port in inference["ports"]] == [CONTAINER_GRPC_PORT]
     assert metrics["from"] == [{"namespaceSelector": monitoring}]
     assert [port["port"] for port in metrics["ports"]] == [CONTAINER_METRICS_PORT]
+    (cached,) = named("NetworkPolicy", "redis")["spec"]["ingress"]
+    assert cached["from"] == [{"podSelector": orchestrator}]
+    to_redis = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "redis"}}}
+    ways = {
+        (str(each["to"][0]), port["port"])
+        for each in named("NetworkPolicy", "orchestrator")["spec"]["egress"]
+        for port in each["ports"]
+    }
+    for port in cached["ports"]:
+        assert (str(to_redis), port["port"]) in ways
     others = named("NetworkPolicy", "milvus", "milvus")["spec"]["ingress"]
     (search,) = [each for each in others if {"protocol": "TCP", "port": 19530} in each.get("ports", [])]
     (source,) = search["from"]

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from fixtures_prometheus import DASHBOARDS, expressions, metric_names, panels, rules
 from prometheus_client import CollectorRegistry
 
 from orchestrator import errors
+from orchestrator.gate import Outcome
 from orchestrator.metrics import Metrics
 from orchestrator.settings import BudgetSettings
 from orchestrator.trace import STAGES
 from orchestrator.types import Modality
+from serving.repository import read_config
 
 ROOT = Path(__file__).parents[3]
 ALERTS = {rule["alert"]: rule for rule in rules() if "alert" in rule}
@@ -38,6 +41,32 @@ def test_every_metric_of_ours_is_registered() -> None:
     ours = {name for name in metric_names() if name.startswith("sensorium_")}
     assert len(ours) > 10
     assert ours <= set(exported(Metrics().registry))
+
+
+def test_every_metric_of_ours_is_in_a_rule_or_a_panel() -> None:
+    families = {name: re.sub(r"_(bucket|sum|count)$", "", name) for name in exported(Metrics().registry)}
+    shown = {families[name] for name in metric_names() if name.startswith("sensorium_")}
+    assert set(families.values()) == shown
+
+
+def test_models_of_rules_are_those_of_the_repository() -> None:
+    configs = {
+        path.parent.name: read_config(path) for path in (ROOT / "model_repository").glob("*/config.pbtxt")
+    }
+    ensembles = {name for name, config in configs.items() if config.ensemble_scheduling.step}
+    graphs = {name for name, config in configs.items() if config.backend == "onnxruntime"}
+    assert len(ensembles) == len(Modality)
+    meant = {
+        "SensoriumTritonQueueWait": set(configs) - ensembles,
+        "SensoriumTritonFailures": graphs,  # not of decoders: these refuse content that is bad
+        "SensoriumTritonSilent": ensembles,
+    }
+    for alert, models in meant.items():
+        (pattern,) = re.findall(r'model=~"([^"]+)"', ALERTS[alert]["expr"])
+        assert {name for name in configs if re.fullmatch(pattern, name)} == models, alert
+        assert all(any(re.fullmatch(part, name) for name in configs) for part in pattern.split("|")), alert
+    named = [name for name, rule in ALERTS.items() if "model=~" in rule["expr"]]
+    assert sorted(named) == sorted(meant)
 
 
 def test_every_recorded_series_is_used_or_shown_and_every_used_one_recorded() -> None:
@@ -66,16 +95,20 @@ def test_values_of_labels_exist() -> None:
             assert modality in MODALITIES
         for stage in re.findall(r'stage="([^"]+)"', query):
             assert stage in STAGES
-        for pattern in re.findall(r'outcome=~?"([^"]+)"', query):
-            for part in pattern.split("|"):
+        for name, matchers in re.findall(r"\b(sensorium_\w+)\{([^}]*)\}", query):
+            known = set(get_args(Outcome)) if name.startswith("sensorium_admission_") else {*codes, "ok"}
+            patterns = re.findall(r'outcome[=!~]+"([^"]+)"', matchers)
+            for part in [part for pattern in patterns for part in pattern.split("|")]:
                 expression = re.compile(part.replace("\\\\", "\\"))
-                assert any(expression.fullmatch(code) for code in {*codes, "ok"}), part
+                assert any(expression.fullmatch(value) for value in known), part
 
 
 def test_a_stage_alerts_before_its_budget_is_spent() -> None:
     bounds = re.findall(r'stage="(\w+)"\} > ([\d.]+)', ALERTS["SensoriumStageSlow"]["expr"])
     budgets = BudgetSettings()
-    assert len(bounds) > 5
+    assert sorted(f"{stage}_s" for stage, _ in bounds) == sorted(
+        {*BudgetSettings.model_fields} - {"request_s"}
+    )
     for stage, bound in bounds:
         assert float(bound) < getattr(budgets, f"{stage}_s")
     slow = dict(re.findall(r'modality="(\w+)"\} > ([\d.]+)', ALERTS["SensoriumSearchSlow"]["expr"]))

@@ -1,0 +1,38 @@
+"""How a command that fails ends: one line for a terminal, and a code, in place of a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.console import Console
+
+from catalogue import CatalogueError
+from cli.client import ClientError
+from cli.milvus_server import MilvusServerError
+from cli.processes import ProcessError
+from cli.stack import StackError
+from orchestrator.errors import ConfigurationError
+
+__all__ = ["KNOWN", "exit_code"]
+
+KNOWN = (
+    CatalogueError,
+    ClientError,
+    ConfigurationError,
+    FileNotFoundError,
+    MilvusServerError,
+    ProcessError,
+    StackError,
+)
+"""What a person can mend; the message says how."""
+
+
+def exit_code(work: Callable[[], int]) -> int:
+    """That of `work`, 130 where it is interrupted, 1 where it ends with a known error, which is printed."""
+    try:
+        return work()
+    except KeyboardInterrupt:
+        return 130
+    except KNOWN as error:
+        Console(stderr=True).print(f"error: {error}", style="red", markup=False)
+        return 1
