@@ -122,6 +122,7 @@ def test_the_orchestrators_settings_exist_and_fit(monkeypatch: pytest.MonkeyPatc
     assert settings.triton.url == f"triton:{CONTAINER_GRPC_PORT}"
     assert settings.milvus.uri == "http://milvus:19530"
     assert settings.milvus.parameters == "standalone"
+    assert settings.cache.redis_url == "redis://redis:6379"
     volumes = {volume.split(":")[1] for volume in SERVICES["orchestrator"]["volumes"]}
     assert {str(settings.home), str(settings.model_repository)} == volumes
 

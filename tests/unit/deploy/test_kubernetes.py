@@ -124,6 +124,7 @@ def test_the_orchestrators_settings_exist_and_fit(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(name, value)
     settings = load_settings(environment)
     assert settings.milvus.parameters == "cluster"
+    assert settings.cache.redis_url == "redis://redis.sensorium.svc:6379"
     # The operator names a service after its resource.
     release, namespace = named("Milvus", "sensorium")["metadata"]["name"], "sensorium-milvus"
     assert settings.milvus.uri == f"http://{release}-milvus.{namespace}.svc:19530"
