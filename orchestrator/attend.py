@@ -16,7 +16,7 @@ import numpy as np
 
 from orchestrator.compose import Attended, Composition, EmbeddedPart
 from orchestrator.composed_score import ComposedScore
-from orchestrator.query import Candidate, Influence, SearchOptions
+from orchestrator.query import Candidate, SearchOptions
 from orchestrator.trace import Trace
 from orchestrator.types import NATIVE_DIM, RERANK_KINDS, AttendInputs, Encoder, Modality
 
@@ -108,12 +108,6 @@ def score_composed(candidates: Sequence[Candidate], attended: Attended, cosines:
         scored.append((old, score, candidate))
     scored.sort(key=lambda entry: (-entry[1], entry[2].item_id))
     return [
-        _influenced(candidate, score, old + 1, new + 1) for new, (old, score, candidate) in enumerate(scored)
+        candidate.moved(score, "compose", "by the parts read together", old, new)
+        for new, (old, score, candidate) in enumerate(scored)
     ]
-
-
-def _influenced(candidate: Candidate, score: float, old: int, new: int) -> Candidate:
-    where = f"stays at place {new}" if old == new else f"moves from place {old} to {new}"
-    detail = f"by the parts read together, it {where}"
-    influence = Influence("compose", detail, score - candidate.score)
-    return replace(candidate, score=score, influences=(*candidate.influences, influence))

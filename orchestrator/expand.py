@@ -114,12 +114,12 @@ class Expander:
                 QueryVector(part, Modality.TEXT, "unified", vector, 1.0, trust) for vector in found.vectors
             )
             again = Composition(vectors, {part: 1.0}, None)
-            signals = await self._retriever.retrieve(
+            retrieved = await self._retriever.retrieve(
                 again, targets, expression, trace, deadline.remaining_s, "expand"
             )
         evidence = {
             candidate.item_id: LateEvidence(candidate.score, found.detail, candidate.signals)
-            for candidate in fuse(signals, again.weights)
+            for candidate in fuse(retrieved.signals, again.weights)
         }
         return join(candidates, evidence, "expand", self._settings.below)
 

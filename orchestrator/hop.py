@@ -109,9 +109,10 @@ class Hopper:
         if Modality.IMAGE in targets:
             signals = [signal for candidate in candidates for signal in candidate.signals]
         else:
-            signals = await self._retriever.retrieve(
+            retrieved = await self._retriever.retrieve(
                 query, (Modality.IMAGE,), expression, trace, deadline.remaining_s, "hop"
             )
+            signals = retrieved.signals
         return [
             _Step(signal, signal.score, f"picture of {signal.row.item_id}")
             for signal in signals
@@ -149,7 +150,7 @@ class Hopper:
             {0: 1.0},
             None,
         )
-        signals = await self._retriever.retrieve(
+        retrieved = await self._retriever.retrieve(
             composition, targets, expression, trace, deadline.remaining_s, "hop"
         )
         return [
@@ -159,7 +160,7 @@ class Hopper:
                 score=source.score * signal.score,
                 path=f"{source.path} -> {signal.item_modality.value} of {signal.row.item_id}",
             )
-            for signal in signals
+            for signal in retrieved.signals
             for source in [followed[signal.part]]
             if signal.row.item_id != source.signal.row.item_id or source.signal.item_modality not in targets
         ]

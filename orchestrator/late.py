@@ -8,9 +8,9 @@ found with more confidence than that; the order among such items stays as it was
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from orchestrator.query import Candidate, Influence, Signal
+from orchestrator.query import Candidate, Signal
 
 __all__ = ["LateEvidence", "join"]
 
@@ -49,8 +49,6 @@ def join(
 
 def _lift(candidate: Candidate, evidence: LateEvidence, stage: str, ceiling: float) -> Candidate:
     lifted = min(1.0 - (1.0 - candidate.score) * (1.0 - evidence.score), ceiling)
-    change = lifted - candidate.score
-    if change <= 0.0:
+    if lifted <= candidate.score:
         return candidate
-    influence = Influence(stage, evidence.detail, change)
-    return replace(candidate, score=lifted, influences=(*candidate.influences, influence))
+    return candidate.scored(lifted, stage, evidence.detail)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from orchestrator.quality import MIXED, QualityMetrics
-from orchestrator.query import PartInfo, StageTime
+from orchestrator.query import SearchQuery, SearchResult
 
-__all__ = ["CONTENT_TYPE", "Metrics", "modality_label"]
+__all__ = ["CONTENT_TYPE", "Metrics"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -96,25 +94,20 @@ class Metrics:
         )
         self.quality = QualityMetrics(self.registry)
 
-    def observe_search(
-        self,
-        parts: Iterable[PartInfo],
-        stages: Iterable[StageTime],
-        degraded: Iterable[str],
-        total_ms: float,
-        cached: bool,
-    ) -> None:
+    def observe_search(self, query: SearchQuery, result: SearchResult) -> None:
         """Counts one answered search."""
-        parts = tuple(parts)
-        modality = modality_label(parts)
-        self.answers.labels(modality, "cache" if cached else "pipeline").inc()
-        self.request_seconds.labels("Search", modality).observe(total_ms / 1000)
-        for stage in stages:
+        kinds = {part.modality.value for part in result.parts}
+        modality = kinds.pop() if len(kinds) == 1 else MIXED
+        self.answers.labels(modality, "cache" if result.cached else "pipeline").inc()
+        self.request_seconds.labels("Search", modality).observe(result.total_ms / 1000)
+        for stage in result.stages:
             self.stage_seconds.labels(stage.stage, modality).observe(stage.ms / 1000)
-        for note in degraded:
+        for note in result.degraded:
             self.degraded.labels(note.partition(":")[0]).inc()
-        for part in parts:
+        for part in result.parts:
             self.embeddings.labels(part.modality.value, "cache" if part.cached else "triton").inc()
+        if not result.cached:
+            self.quality.observe(modality, query, result)
 
     def observe_admission(self, modality: str, waited_s: float, outcome: str) -> None:
         """Counts what became of one search at the gate; ``outcome`` is one of ``gate.Outcome``."""
@@ -125,9 +118,3 @@ class Metrics:
     def render(self) -> bytes:
         """The text exposition format."""
         return generate_latest(self.registry)
-
-
-def modality_label(parts: Iterable[PartInfo]) -> str:
-    """The modality of a query, "mixed" if it has several."""
-    kinds = {part.modality.value for part in parts}
-    return kinds.pop() if len(kinds) == 1 else MIXED

@@ -21,7 +21,7 @@ from orchestrator.deadlines import together
 from orchestrator.errors import SensoriumError
 from orchestrator.feedback import FeedbackStore
 from orchestrator.profile import Facts, Profile, build_profile, features, looked_at
-from orchestrator.query import Candidate, Influence, SearchQuery
+from orchestrator.query import Candidate, SearchQuery
 from orchestrator.settings import PersonaliseSettings
 from orchestrator.strengths import Strengths
 from orchestrator.trace import Trace, reason
@@ -125,14 +125,7 @@ class Personaliser:
         ]
         scores = move([candidate.score for candidate in head], pulls, self._settings.max_log_odds)
         return [
-            replace(
-                candidate,
-                score=score,
-                influences=(
-                    *candidate.influences,
-                    Influence("personalise", "how it was found", score - candidate.score),
-                ),
-            )
+            candidate.scored(score, "personalise", "how it was found")
             for candidate, score in zip(head, scores, strict=True)
         ]
 

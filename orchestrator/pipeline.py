@@ -166,7 +166,7 @@ class Pipeline:
             with trace.stage("compose"):
                 composition = await self._compose(embedded, query, trace, deadline)
             with trace.stage("retrieve"):
-                retrieved = await self._retriever.find(
+                retrieved = await self._retriever.retrieve(
                     composition,
                     query.targets,
                     query.expression,

@@ -1,4 +1,6 @@
-"""What a watcher of quality needs of each answered search, by pairs of modalities: found, and how sure.
+"""What a watcher of quality needs of each search, by pairs of modalities: what was found, and how sure.
+
+Only searches that were worked out count: an answer from the cache says nothing new.
 
 A pair is the modality of the query ("mixed" if it has several) and a modality that was searched. Only a first
 page counts: a later one is empty when the list is over.
@@ -73,7 +75,7 @@ class QualityMetrics:
         )
 
     def observe(self, modality: str, query: SearchQuery, result: SearchResult) -> None:
-        """Counts one answered search; ``modality`` is the query's label."""
+        """Counts one search that was worked out; ``modality`` is the query's label."""
         if result.degraded:
             self.degraded.labels(modality).inc()
         if query.offset:
@@ -82,20 +84,19 @@ class QualityMetrics:
         if not result.hits:
             self.empty.labels(modality).inc()
         best = _best_scores(result)
-        for target in dict.fromkeys(each.value for each in query.targets):
-            self.searched.labels(modality, target).inc()
+        for target in query.targets:
+            self.searched.labels(modality, target.value).inc()
             if target in best:
-                self.score.labels(modality, target).observe(best[target])
+                self.score.labels(modality, target.value).observe(best[target])
             else:
-                self.pair_empty.labels(modality, target).inc()
+                self.pair_empty.labels(modality, target.value).inc()
 
 
-def _best_scores(result: SearchResult) -> dict[str, float]:
+def _best_scores(result: SearchResult) -> dict[Modality, float]:
     """The best score of a positive signal from each modality of the page."""
-    best: dict[str, float] = {}
+    best: dict[Modality, float] = {}
     for hit in result.hits:
         for signal in hit.signals:
             if signal.weight > 0:
-                name = signal.item_modality.value
-                best[name] = max(best.get(name, 0.0), signal.score)
+                best[signal.item_modality] = max(best.get(signal.item_modality, 0.0), signal.score)
     return best

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
 from orchestrator.types import CatalogueItem, Modality, RowHit
 
@@ -95,7 +95,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Influence:
-    """What a stage behind fusion did to a score, and why, in words for people."""
+    """What a stage beside or behind fusion did to a score, and why, in words for people."""
 
     stage: str
     detail: str
@@ -110,6 +110,16 @@ class Candidate:
     score: float
     signals: tuple[Signal, ...]
     influences: tuple[Influence, ...] = ()
+
+    def scored(self, score: float, stage: str, detail: str) -> Self:
+        """With the ``score`` that ``stage`` gives it, and its influence."""
+        influence = Influence(stage, detail, score - self.score)
+        return replace(self, score=score, influences=(*self.influences, influence))
+
+    def moved(self, score: float, stage: str, why: str, old: int, new: int) -> Self:
+        """Like ``scored``, of a stage that puts it from place ``old`` to ``new``, counted from 0."""
+        where = f"stays at place {new + 1}" if old == new else f"moves from place {old + 1} to {new + 1}"
+        return self.scored(score, stage, f"{why}, it {where}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from orchestrator.compose import Composition, QueryVector
 from orchestrator.deadlines import Deadline
-from orchestrator.query import Candidate, Influence, SearchOptions
+from orchestrator.query import Candidate, SearchOptions
 from orchestrator.row_vectors import RowVectors
 from orchestrator.trace import Trace
 from orchestrator.types import (
@@ -32,6 +31,7 @@ __all__ = ["Reranker", "rerank_inputs"]
 _VECTORS_SHARE = 0.6
 """Of the stage's budget, for the candidates' vectors."""
 
+_WHY = "read beside the query and the other candidates"
 _PLACE = {modality: place for place, modality in enumerate(Modality)}
 
 
@@ -79,7 +79,7 @@ class Reranker:
                 scores = await self._encoder.rerank(inputs, left_s)
         order = sorted(range(len(head)), key=lambda place: -scores[place])
         moved = [
-            _influenced(head[old], float(scores[old]), old + 1, new + 1) for new, old in enumerate(order)
+            head[old].moved(float(scores[old]), "rerank", _WHY, old, new) for new, old in enumerate(order)
         ]
         return [*moved, *candidates[len(head) :]]
 
@@ -125,10 +125,3 @@ def _rows(candidate: Candidate, targets: Sequence[Modality]) -> dict[Modality, s
     for signal in reversed(candidate.signals):
         keys[signal.item_modality] = signal.row.key
     return keys
-
-
-def _influenced(candidate: Candidate, score: float, old: int, new: int) -> Candidate:
-    where = f"stays at place {new}" if old == new else f"moves from place {old} to {new}"
-    detail = f"read beside the query and the other candidates, it {where}"
-    influence = Influence("rerank", detail, score - candidate.score)
-    return replace(candidate, score=score, influences=(*candidate.influences, influence))

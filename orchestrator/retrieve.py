@@ -40,7 +40,10 @@ _Found = tuple[Search, list[list[RowHit]]]
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """``cosines``: by item and modality, that of its best row with the vector that attention fusion made."""
+    """``signals``: the best per (query vector, item modality, item).
+
+    ``cosines``: by item and modality, that of its best row with the vector that attention fusion made.
+    """
 
     signals: list[Signal]
     cosines: dict[str, dict[Modality, float]]
@@ -73,21 +76,8 @@ class Retriever:
         trace: Trace,
         budget_s: float,
         stage: str = "retrieve",
-    ) -> list[Signal]:
-        """The best signal per (query vector, item modality, item); else like ``find``."""
-        found = await self.find(query, targets, expression, trace, budget_s, stage)
-        return found.signals
-
-    async def find(
-        self,
-        query: Composition,
-        targets: Sequence[Modality],
-        expression: str,
-        trace: Trace,
-        budget_s: float,
-        stage: str = "retrieve",
     ) -> Retrieved:
-        """Signals, and the nearness of items to what attention fusion composed.
+        """What is found with ``query``.
 
         A search that fails is noted in ``trace`` as one of ``stage``; the others stand.
 

@@ -37,7 +37,7 @@ from orchestrator.feedback import FeedbackStore, check_user
 from orchestrator.feedback_wire import counts_message, erased_message, events_from_message
 from orchestrator.gate import Outcome
 from orchestrator.logs import describe
-from orchestrator.metrics import Metrics, modality_label
+from orchestrator.metrics import Metrics
 from orchestrator.personalise import Personaliser
 from orchestrator.pipeline import Pipeline
 from orchestrator.trace import Trace
@@ -108,11 +108,7 @@ class Service:
             trace = Trace()
             query = query_from_message(request, request_id)
             result = await self._pipeline.search(query, trace, timeout_s)
-            self.metrics.observe_search(
-                result.parts, result.stages, result.degraded, result.total_ms, result.cached
-            )
-            if not result.cached:
-                self.metrics.quality.observe(modality_label(result.parts), query, result)
+            self.metrics.observe_search(query, result)
             note["modalities"] = [part.modality.value for part in result.parts]
             note["stages_ms"] = {stage.stage: round(stage.ms, 2) for stage in result.stages}
             if result.degraded:

@@ -103,8 +103,8 @@ async def test_training_builds_what_serving_sends(parts: list[EmbeddedPart]) -> 
     store.put(*stored)
     query = compose(parts)
     retriever = Retriever(store, Calibration(PAIRS), "v", rows_per_search=100, max_candidates=100, learned={})
-    signals = await retriever.retrieve(query, tuple(Modality), "", Trace(), 5.0)
-    fused = fuse(signals, query.weights)
+    retrieved = await retriever.retrieve(query, tuple(Modality), "", Trace(), 5.0)
+    fused = fuse(retrieved.signals, query.weights)
     vectors = {row.key: row.embedding.unified for row in stored}
     served = rerank_inputs(fused, query, list(Modality), vectors)
 
