@@ -109,6 +109,7 @@ class Pipeline:
             rows_per_search=settings.retrieve.rows_per_search,
             max_candidates=settings.retrieve.max_mixed_candidates,
             learned=self._learned,
+            route_at=settings.retrieve.route_at,
         )
 
         self._refiner = Refiner(
