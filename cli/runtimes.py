@@ -34,7 +34,7 @@ class RuntimeBuilder:
         return load_embedding_set(self._common.settings.model_repository).version
 
     async def build(self, name: str | None) -> Runtime:
-        """The runtime of a release; of the repository's own set for None, which goes by its embedding version.
+        """The runtime of a release, or of the repository's own set for None.
 
         Raises:
             ConfigurationError: a file of it is malformed.
@@ -47,7 +47,6 @@ class RuntimeBuilder:
             digest = hashlib.sha256((repository / "embedding.json").read_bytes()).hexdigest()
             strengths = load_strengths(settings.home, repository)
             return self._runtime(embedding_set.version, digest, embedding_set, self._triton, strengths)
-        # Every file is hashed, which takes a while.
         manifest = await asyncio.to_thread(load, settings.home, name)
         files: Path = files_dir(settings.home, name)
         return self._runtime(

@@ -28,7 +28,7 @@ from orchestrator.errors import SensoriumError
 from orchestrator.lineup import Filled, Lineup, Served
 from orchestrator.runtime import Runtime
 from orchestrator.types import Encoder
-from releases.errors import ReleaseError
+from releases.errors import ReleaseError, StateError
 from releases.state import Canary, State, change_state, read_state, state_path
 
 __all__ = ["Catalogue", "Follower"]
@@ -272,8 +272,8 @@ class Follower:
             return
 
         def without(state: State) -> State:
-            if state.canary is None or state.canary.release != canary.release:
-                return state  # somebody was faster
+            if state.canary != canary:
+                raise StateError("the canary has been changed meanwhile")
             return state.model_copy(update={"canary": None})
 
         _log.error("releases.canary_rolled_back", release=canary.release, reason=why)

@@ -3,12 +3,16 @@
 A query of several parts takes two passes. The first finds candidates with every positive part and the
 composed vector; the second, restricted to those candidates, measures them against every part, negative ones
 included, so that a candidate which one part found is not taken to lack what it was never asked for.
+
+A query of one part may be routed (ADR 24): the rows of its own modality are searched first, and where their
+best is sure enough the others are left out.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +37,9 @@ _ROWS_PER_CANDIDATE = 4
 
 _FIRST_PASS_SHARE = 0.6
 """Of the stage's budget, when a second pass follows."""
+
+_ROUTE_SHARE = 0.5
+"""Of the stage's budget, for the first search of a query that may be routed."""
 
 _Key = tuple[int, Modality, SignalSpace, Modality, str]
 _Found = tuple[Search, list[list[RowHit]]]
@@ -61,12 +68,14 @@ class Retriever:
         rows_per_search: int,
         max_candidates: int,
         learned: Learned,
+        route_at: float = 1.0,
     ) -> None:
         self._searcher = ItemSearcher(store, embedding_version)
         self._calibration = calibration
         self._rows_per_search = rows_per_search
         self._max_candidates = max_candidates
         self._learned = learned
+        self._route_at = route_at
 
     async def retrieve(
         self,
@@ -89,15 +98,24 @@ class Retriever:
         first = plan(positive, query.composed, targets)
         share = _FIRST_PASS_SHARE if query.mixed else 1.0
         enough = math.ceil(self._rows_per_search * _ITEMS_SHARE)
-        found = await self._run(
-            first,
-            self._rows_per_search,
-            enough,
-            expression,
-            trace,
-            deadline.budget_s(budget_s, share),
-            stage,
+        near = self._near(first, query)
+        rows, budget_s = self._rows_per_search, deadline.budget_s(budget_s, share)
+        began_s = time.perf_counter()
+        found, failed = await self._run(
+            near or first, rows, enough, expression, trace, budget_s * (_ROUTE_SHARE if near else 1.0), stage
         )
+        if near:
+            signals = list(self._best(found).values())
+            if self._sure(signals, query):
+                trace.took("route", time.perf_counter() - began_s)
+                return Retrieved(signals, {})
+            others = [search for search in first if search not in near]
+            more, error = await self._run(
+                others, rows, enough, expression, trace, deadline.remaining_s, stage
+            )
+            found, failed = found + more, failed or error
+        if failed is not None and not found:
+            raise failed
         best = self._best(found)
         if not query.mixed:
             return Retrieved(list(best.values()), {})
@@ -108,10 +126,12 @@ class Retriever:
         second = plan(query.vectors, query.composed if attended else lambda _: None, targets)
         rows = _ROWS_PER_CANDIDATE * len(candidates)
         among = restrict_to_items(expression, candidates)
-        try:
-            found += await self._run(second, rows, len(candidates), among, trace, deadline.remaining_s, stage)
-        except (SensoriumError, TimeoutError) as error:
-            trace.degrade(stage, f"parts were not weighed against each other: {reason(error)}")
+        more, failed = await self._run(
+            second, rows, len(candidates), among, trace, deadline.remaining_s, stage
+        )
+        if failed is not None and not more:
+            trace.degrade(stage, f"parts were not weighed against each other: {reason(failed)}")
+        found += more
         chosen = set(candidates)
         signals = [signal for signal in self._best(found).values() if signal.row.item_id in chosen]
         return Retrieved(signals, _nearness(found) if attended else {})
@@ -125,8 +145,8 @@ class Retriever:
         trace: Trace,
         budget_s: float,
         stage: str,
-    ) -> list[_Found]:
-        """What each search found; failures are noted, and raised only if nothing at all was found out."""
+    ) -> tuple[list[_Found], Exception | None]:
+        """What each search found that did not fail, and the first failure; all are noted."""
 
         async def one(search: Search) -> list[list[RowHit]] | Exception:
             try:
@@ -143,9 +163,22 @@ class Retriever:
                 trace.degrade(stage, f"{search.name}: {reason(answer)}")
             else:
                 done.append((search, answer))
-        if failed is not None and not done:
-            raise failed
-        return done
+        return done, failed
+
+    def _near(self, searches: Sequence[Search], query: Composition) -> list[Search]:
+        """Those to begin with: of the rows of the query's own modality. Empty where all are made at once."""
+        if self._route_at >= 1.0 or len(query.weights) > 1:
+            return []
+        # A transcript is of two modalities: there is no one index that should know.
+        if any(vector.space == "transcript" for vector in query.vectors):
+            return []
+        near = [search for search in searches if search.target is query.vectors[0].modality]
+        return near if len(near) < len(searches) else []
+
+    def _sure(self, signals: Sequence[Signal], query: Composition) -> bool:
+        """Whether the best of them is sure enough to do without the others."""
+        best = fuse(signals, query.weights, self._learned)
+        return bool(best) and best[0].score >= self._route_at
 
     def _best(self, found: Iterable[_Found]) -> dict[_Key, Signal]:
         best: dict[_Key, tuple[QueryVector, RowHit]] = {}

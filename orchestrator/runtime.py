@@ -71,6 +71,7 @@ class Runtime:
             rows_per_search=settings.retrieve.rows_per_search,
             max_candidates=settings.retrieve.max_mixed_candidates,
             learned=self.learned,
+            route_at=settings.retrieve.route_at,
         )
         self.refiner = Refiner(
             settings,

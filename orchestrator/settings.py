@@ -153,6 +153,8 @@ class RetrieveSettings(_Group):
     rows_per_search: Annotated[int, Ge(1), Le(1000)] = 100
     max_mixed_candidates: Annotated[int, Ge(1), Le(500)] = 100
     """How many items found for a query of several parts are measured against every part."""
+    route_at: Share = 1.0
+    """A query whose own modality has a row so probable searches no other modality. 1: never (ADR 24)."""
     max_query_segments: Count = 32
     """A long query sound or video is cut into at most so many; what lies behind them is not searched."""
 

@@ -23,6 +23,7 @@ STAGES = (
     "transcribe",
     "compose",
     "retrieve",
+    "route",
     "fuse",
     "hop",
     "expand",
@@ -61,6 +62,10 @@ class Trace:
     def waiting(self, stage: str, server: str) -> AbstractContextManager[None]:
         """Times the block as waiting for ``server`` within ``stage``."""
         return self.stage(f"{stage}/{server}")
+
+    def took(self, stage: str, seconds: float) -> None:
+        """Notes the time of a stage of which only its end tells that it was one."""
+        self._times_s[stage] = seconds
 
     def degrade(self, stage: str, what: str) -> None:
         """Notes that the answer lacks something; the same note is kept once."""

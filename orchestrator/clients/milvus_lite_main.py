@@ -14,6 +14,8 @@ import sys
 from milvus_lite.adapter.grpc.server import start_server_in_thread
 from milvus_lite.exceptions import DataDirLockedError
 
+from orchestrator.clients.milvus_lite_speed import hasten
+
 EXIT_LOCKED = 75
 """Another process holds the data directory."""
 
@@ -24,6 +26,7 @@ def main() -> int:
     data_dir, port = sys.argv[1], int(sys.argv[2])
     # Ctrl-C reaches the whole foreground group; only the parent decides when this ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    hasten()
     try:
         server, db, bound_port = start_server_in_thread(data_dir, host="127.0.0.1", port=port)
     except DataDirLockedError:
