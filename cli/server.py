@@ -11,22 +11,24 @@ import signal
 import sys
 from contextlib import AsyncExitStack
 
-from indexing import Indexer, IndexingSettings, Maintenance
+from cli.runtimes import RuntimeBuilder
+from indexing import EmbeddingVersions, Indexer, IndexingSettings, Maintenance, Target, Targets
 from media import Limits
 from orchestrator import logs
-from orchestrator.calibrate import load_embedding_set
 from orchestrator.clients.feedback import FeedbackStore
 from orchestrator.clients.items import ItemStore
 from orchestrator.clients.milvus import VectorStore
 from orchestrator.clients.redis import RedisStore
 from orchestrator.clients.triton import TritonClient
+from orchestrator.common import Common
 from orchestrator.errors import ConfigurationError, DependencyError
-from orchestrator.personalise import Personaliser
-from orchestrator.pipeline import Pipeline
+from orchestrator.follow import Follower
+from orchestrator.lineup import Served
 from orchestrator.server import serve
 from orchestrator.service import Service
 from orchestrator.settings import Settings, load_settings
-from orchestrator.strengths import load_strengths
+from releases.errors import ReleaseError
+from releases.state import read_state
 
 __all__ = ["run"]
 
@@ -42,49 +44,47 @@ async def run(settings: Settings, limits: Limits, indexing: IndexingSettings) ->
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    embedding_set = load_embedding_set(settings.model_repository)
-    strengths = load_strengths(settings.home, settings.model_repository)
     async with AsyncExitStack() as held:
-        encoder = await held.enter_async_context(TritonClient(settings.triton))
+        triton = await held.enter_async_context(TritonClient(settings.triton))
         store = VectorStore(settings.milvus, settings.home)
         held.push_async_callback(store.close)
         await store.start()
         items = await held.enter_async_context(ItemStore(settings.home / "data"))
-        indexer = Indexer(
-            encoder,
-            store,
-            items,
-            embedding_version=embedding_set.version,
-            limits=limits,
-            settings=indexing,
-        )
-        maintenance = Maintenance(
-            indexer,
-            store,
-            items,
-            embedding_version=embedding_set.version,
-            compact_every_s=indexing.compact_every_s,
-        )
-        maintenance.start()
-        held.push_async_callback(maintenance.close)
         feedback = await held.enter_async_context(FeedbackStore(settings.home / "data", settings.feedback))
-        personaliser = None
-        if strengths is not None:
-            personaliser = Personaliser(
-                feedback, items, store, embedding_set.version, strengths, settings.personalise
-            )
         shared = None
         if settings.cache.redis_url:
             shared = RedisStore(settings.cache.redis_url, settings.cache.redis_timeout_s)
             held.push_async_callback(shared.close)
-        pipeline = Pipeline(
-            settings, limits, embedding_set, encoder, store, items, feedback, personaliser, shared
+        common = Common(settings, limits, items, feedback, shared)
+        held.push_async_callback(common.close)
+        builder = RuntimeBuilder(common, triton, store)
+        current = await builder.build(read_state(settings.home).current)
+        version = current.embedding_set.version
+        targets = Targets(Target(version, current.encoder))
+        indexer = Indexer(targets, store, items, limits=limits, settings=indexing)
+        maintenance = Maintenance(
+            indexer,
+            store,
+            items,
+            targets,
+            compact_every_s=indexing.compact_every_s,
+            backfill_share=indexing.backfill_share,
         )
-        held.push_async_callback(pipeline.close)
-        items.changed = pipeline.generations.changed
+        versions = EmbeddingVersions(store, items, targets, maintenance)
+        await versions.open_all(version)
+        maintenance.start()
+        held.push_async_callback(maintenance.close)
+        items.changed = common.generations.changed
         # What changed while no process told of it, as in one that was killed, is told now.
-        pipeline.generations.changed()
-        service = Service(pipeline, indexer, encoder, store, items, feedback, personaliser)
+        common.generations.changed()
+        served = Served(current)
+        served.progress = versions.progress
+        service = Service(common, served, indexer, store)
+        follower = Follower(settings.home, served, builder.own, builder.build, versions)
+        follower.failed = service.metrics.releases.failures.inc
+        follower.rolled_back = service.metrics.releases.rollbacks.inc
+        follower.start()
+        held.push_async_callback(follower.close)
         if shared is not None:
             service.metrics.cache_store_failures.set_function(lambda: shared.failures)
         await serve(settings.api, service, items, limits, stop)
@@ -96,7 +96,7 @@ def main() -> int:
         logs.configure(settings.log)
         limits = Limits.from_environment(os.environ)
         asyncio.run(run(settings, limits, IndexingSettings()))
-    except (ConfigurationError, DependencyError, ValueError) as error:
+    except (ConfigurationError, DependencyError, ReleaseError, ValueError) as error:
         print(f"orchestrator: {error}", file=sys.stderr)
         return 1
     return 0

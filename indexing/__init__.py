@@ -7,8 +7,11 @@ Each change of an item goes through the same steps; whatever happens between two
 An item is searchable, and stored for good, when it is answered.
 """
 
+from indexing.backfill import Progress
 from indexing.indexer import Indexer
 from indexing.maintenance import Maintenance
 from indexing.settings import IndexingSettings
+from indexing.targets import Target, Targets
+from indexing.versions import EmbeddingVersions
 
-__all__ = ["Indexer", "IndexingSettings", "Maintenance"]
+__all__ = ["EmbeddingVersions", "Indexer", "IndexingSettings", "Maintenance", "Progress", "Target", "Targets"]

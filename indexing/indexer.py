@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
+import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from indexing.fields import checked_item, item_text
@@ -15,37 +16,36 @@ from indexing.prepare import TEXT_INDEX, Piece, hashes_of, pieces_of
 from indexing.rows import RowWriter
 from indexing.settings import IndexingSettings
 from indexing.stream import ordered
+from indexing.targets import Target, Targets
 from media import Limits, Modality
 from orchestrator.clients.items import ItemStore, StoredState
-from orchestrator.clients.milvus_rows import row_id
-from orchestrator.errors import PartError, RequestError, UnavailableError
-from orchestrator.types import CatalogueItem, Encoder, ItemDraft, MediaInfo, Outcome, Row, UpsertOutcome
+from orchestrator.clients.milvus_rows import row_id, version_of
+from orchestrator.errors import DependencyError, PartError, RequestError, UnavailableError
+from orchestrator.types import CatalogueItem, ItemDraft, MediaInfo, Outcome, Row, UpsertOutcome
 
 __all__ = ["Indexer"]
 
 _DELETED_AT_ONCE: Final = 100
 
+_log = structlog.get_logger(__name__)
+
 
 class Indexer:
-    """Changes of items: one per item store, any number of streams at once, on one event loop.
-
-    ``embedding_version`` names what ``encoder`` gives; it stands on every row.
-    """
+    """Changes of items, each in every embedding version of ``targets``: one per item store, any number of
+    streams at once, on one event loop."""
 
     def __init__(
         self,
-        encoder: Encoder,
+        targets: Targets,
         rows: RowWriter,
         items: ItemStore,
         *,
-        embedding_version: str,
         limits: Limits,
         settings: IndexingSettings,
     ) -> None:
-        self._encoder = encoder
+        self._targets = targets
         self._rows = rows
         self._items = items
-        self._version = embedding_version
         self._limits = limits
         self._settings = settings
         self._locks = ItemLocks()
@@ -57,8 +57,8 @@ class Indexer:
     async def upsert(self, draft: ItemDraft) -> UpsertOutcome:
         """Stores one item, in place of an earlier one of its id. A fault of the item itself is an outcome.
 
-        An item of the same content and embedding version is left alone; a change of price, availability,
-        category or tags alone embeds nothing. Safe to cancel.
+        An item of the same content, indexed in every embedding version, is left alone; a change of price,
+        availability, category or tags alone embeds nothing. Safe to cancel.
 
         Raises:
             DependencyError: Triton, Milvus or the item store failed. The item is as it was before, or a
@@ -91,11 +91,12 @@ class Indexer:
         finally:
             await outcomes.aclose()
 
-    async def restore(self, item_id: str) -> None:
-        """Indexes a stored item anew from its media; removes the rows of one that was never stored whole.
+    async def restore(self, item_id: str, versions: Collection[str] | None = None) -> None:
+        """Indexes a stored item anew from its media, in ``versions`` alone if given and no change of it was
+        cut short; removes the rows of one that was never stored whole.
 
         Raises:
-            DependencyError: as ``upsert``.
+            DependencyError: as ``upsert``, also where a version that is not required is all there is to do.
             RequestError: it passes the checks no more (limits may have changed).
         """
         async with self._locks.hold([item_id]):
@@ -104,33 +105,48 @@ class Indexer:
                 await self._rows.delete(state.row_ids)
                 await self._items.delete(item_id)
                 return
-            media = [await self._items.read_blob(info.sha256) for info in state.item.media]
-            await self._index(state.item, media, hashes_of(media), state)
+            with self._targets.using() as targets:
+                wanted, kept = targets, False
+                if versions is not None and not state.pending:
+                    wanted, kept = tuple(target for target in targets if target.version in versions), True
+                await self._index_stored(state, wanted, keep_others=kept, must=True)
 
     async def _upsert(self, draft: ItemDraft) -> UpsertOutcome:
         item = checked_item(draft, self._limits, self._settings.max_media)
         hashes = await asyncio.to_thread(hashes_of, draft.media)
         state = await self._items.state(item.id)
-        stored = state.item
-        if stored is not None and self._same_content(item, hashes, state):
-            item = replace(item, media=stored.media)
-            if item == stored:
-                return UpsertOutcome(item.id, Outcome.UNCHANGED, len(state.row_ids))
-            await self._set_fields(item, state)
-            return UpsertOutcome(item.id, Outcome.INDEXED, len(state.row_ids))
-        rows = await self._index(item, draft.media, hashes, state)
-        return UpsertOutcome(item.id, Outcome.INDEXED, rows)
+        with self._targets.using() as targets:
+            changed, rows = await self._put(item, draft.media, hashes, state, targets)
+        # A version that came meanwhile: whoever looks for items that lack it may have looked already.
+        while self._targets.now is not targets:
+            with self._targets.using() as targets:
+                state = await self._items.state(item.id)
+                lacking = _lacking(state, targets)
+                if lacking and state.item is not None:
+                    await self._index_stored(state, lacking, keep_others=True)
+        return UpsertOutcome(item.id, Outcome.INDEXED if changed else Outcome.UNCHANGED, rows)
 
-    def _same_content(self, item: CatalogueItem, hashes: Sequence[str], state: StoredState) -> bool:
-        """Whether what is embedded is what the stored item has, and Milvus is known to have it."""
+    async def _put(
+        self,
+        item: CatalogueItem,
+        media: Sequence[bytes],
+        hashes: Sequence[str],
+        state: StoredState,
+        targets: Sequence[Target],
+    ) -> tuple[bool, int]:
+        """Makes the item what it is to be: whether it was not that already, and its rows in one version."""
+        if not _same_content(item, hashes, state):
+            return True, await self._index(item, media, hashes, state, targets)
         stored = state.item
-        return (
-            stored is not None
-            and not state.pending
-            and state.embedding_version == self._version
-            and (item.title, item.description) == (stored.title, stored.description)
-            and tuple(hashes) == tuple(info.sha256 for info in stored.media)
-        )
+        assert stored is not None
+        item = replace(item, media=stored.media)
+        lacking = _lacking(state, targets)
+        if item != stored:
+            await self._set_fields(item, state)
+        if lacking:
+            return True, await self._index(item, media, hashes, state, lacking, keep_others=True)
+        version = targets[0].version
+        return item != stored, sum(version_of(id_) == version for id_ in state.row_ids)
 
     async def _set_fields(self, item: CatalogueItem, state: StoredState) -> None:
         await self._items.begin(item.id, [])
@@ -141,22 +157,51 @@ class Indexer:
             category=item.category,
             tags=item.tags,
         )
-        await self._items.commit(item, self._version, state.row_ids)
+        await self._items.commit(item, state.row_ids)
+
+    async def _index_stored(
+        self, state: StoredState, wanted: Sequence[Target], *, keep_others: bool, must: bool = False
+    ) -> None:
+        item = state.item
+        assert item is not None
+        media = [await self._items.read_blob(info.sha256) for info in item.media]
+        await self._index(item, media, hashes_of(media), state, wanted, keep_others=keep_others, must=must)
 
     async def _index(
-        self, item: CatalogueItem, media: Sequence[bytes], hashes: Sequence[str], state: StoredState
+        self,
+        item: CatalogueItem,
+        media: Sequence[bytes],
+        hashes: Sequence[str],
+        state: StoredState,
+        wanted: Sequence[Target],
+        *,
+        keep_others: bool = False,
+        must: bool = False,
     ) -> int:
-        """Embeds everything and stores it; the number of rows."""
+        """Embeds everything in the versions ``wanted`` and stores it. The number of rows in one version.
+
+        Rows of other versions stay if ``keep_others``, which only an unchanged content allows.
+        """
         infos, pieces = await self._pieces(item, media, hashes)
         item = replace(item, media=infos)
-        rows = await self._embedded(item, pieces)
+        rows: list[Row] = []
+        for target in wanted:
+            try:
+                rows += await self._embedded(item, pieces, target)
+            except DependencyError as error:
+                if target.required or must:
+                    raise
+                _log.warning("indexing.left_for_backfill", version=target.version, code=error.code)
+                self._targets.behind.set()
         ids = [row_id(row.embedding_version, row.key) for row in rows]
+        made = {target.version for target in wanted}
+        kept = [id_ for id_ in state.row_ids if keep_others and version_of(id_) not in made]
         async with self._items.holding(media):
             await self._items.begin(item.id, ids)
             await self._rows.upsert(rows)
-            await self._rows.delete(sorted(set(state.row_ids).difference(ids)))
-            await self._items.commit(item, self._version, ids)
-        return len(rows)
+            await self._rows.delete(sorted(set(state.row_ids).difference(ids, kept)))
+            await self._items.commit(item, [*kept, *ids])
+        return len(pieces)
 
     async def _pieces(
         self, item: CatalogueItem, media: Sequence[bytes], hashes: Sequence[str]
@@ -172,8 +217,8 @@ class Indexer:
             pieces += found
         return tuple(infos), pieces
 
-    async def _embedded(self, item: CatalogueItem, pieces: Sequence[Piece]) -> list[Row]:
-        tasks = [asyncio.create_task(self._row(item, piece)) for piece in pieces]
+    async def _embedded(self, item: CatalogueItem, pieces: Sequence[Piece], target: Target) -> list[Row]:
+        tasks = [asyncio.create_task(self._row(item, piece, target)) for piece in pieces]
         try:
             return await asyncio.gather(*tasks)
         finally:
@@ -181,18 +226,20 @@ class Indexer:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _row(self, item: CatalogueItem, piece: Piece) -> Row:
-        # A server that restarts is back within seconds: an item is not worth less than that wait.
+    async def _row(self, item: CatalogueItem, piece: Piece, target: Target) -> Row:
+        # A server that restarts is back within seconds: an item is not worth less than that wait. It is where
+        # it can be caught up with later.
+        retry_s = self._settings.retry_s if target.required else 0.0
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(UnavailableError),
-            stop=stop_after_delay(self._settings.retry_s),
+            stop=stop_after_delay(retry_s),
             wait=wait_exponential(0.1, max=2.0),
             reraise=True,
         ):
             with attempt:
                 async with self._embedding:
                     try:
-                        embedding = await self._encoder.embed(
+                        embedding = await target.encoder.embed(
                             piece.modality, piece.data, self._settings.embed_s
                         )
                     except PartError as error:
@@ -207,7 +254,7 @@ class Indexer:
             start_s=piece.start_s,
             end_s=piece.end_s,
             embedding=embedding,
-            embedding_version=self._version,
+            embedding_version=target.version,
             price=item.price,
             available=item.available,
             category=item.category,
@@ -246,3 +293,19 @@ class Indexer:
                 await self._rows.delete(gone)
                 removed += len(gone)
         return removed
+
+
+def _same_content(item: CatalogueItem, hashes: Sequence[str], state: StoredState) -> bool:
+    """Whether what is embedded is what the stored item has, and Milvus is known to have it."""
+    stored = state.item
+    return (
+        stored is not None
+        and not state.pending
+        and (item.title, item.description) == (stored.title, stored.description)
+        and tuple(hashes) == tuple(info.sha256 for info in stored.media)
+    )
+
+
+def _lacking(state: StoredState, targets: Sequence[Target]) -> list[Target]:
+    there = set(map(version_of, state.row_ids))
+    return [target for target in targets if target.version not in there]

@@ -1,18 +1,21 @@
 """What runs beside the changes: after a start it puts right what a crash or another embedding version left
-behind, and after deletions it removes the rows that they marked."""
+behind, fills embedding versions that are new, and after deletions removes the rows that they marked."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Final, TypeVar
 
 import structlog
 
+from indexing.backfill import Backfill, Progress
 from indexing.indexer import Indexer
 from indexing.rows import RowWriter
 from indexing.stream import ordered
+from indexing.targets import Target, Targets
 from orchestrator.clients.items import ItemStore
+from orchestrator.clients.milvus_rows import version_of
 from orchestrator.errors import DependencyError, SensoriumError
 
 __all__ = ["Maintenance"]
@@ -20,6 +23,8 @@ __all__ = ["Maintenance"]
 _AT_ONCE: Final = 8
 _FIRST_PAUSE_S: Final = 1.0
 _LAST_PAUSE_S: Final = 60.0
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -32,16 +37,26 @@ class Maintenance:
         indexer: Indexer,
         rows: RowWriter,
         items: ItemStore,
+        targets: Targets,
         *,
-        embedding_version: str,
         compact_every_s: float,
+        backfill_share: float,
     ) -> None:
         self._indexer = indexer
         self._rows = rows
         self._items = items
-        self._version = embedding_version
+        self._targets = targets
         self._compact_every_s = compact_every_s
+        self._backfill = Backfill(indexer, items, targets, backfill_share)
         self._task: asyncio.Task[None] | None = None
+
+    def progress(self) -> Mapping[str, Progress]:
+        """How far each embedding version that is written to is filled."""
+        return self._backfill.progress()
+
+    def forget(self, version: str) -> None:
+        """Of an embedding version that is gone."""
+        self._backfill.forget(version)
 
     def start(self) -> None:
         """Begins in the background: searches and changes need not wait for it."""
@@ -57,32 +72,58 @@ class Maintenance:
     async def recover(self) -> int:
         """Brings Milvus and the item store to agree. The number of items indexed anew or removed.
 
-        Concerned are items whose change was begun and not ended; items of another embedding version; and,
-        after a crash or when Milvus has another number of rows than it should, items of which a row is
-        missing.
+        Concerned are items whose change was begun and not ended; items that are not indexed in an embedding
+        version that is required, for nothing finds them; and, after a crash or when Milvus has another number
+        of rows than it should, items of which a row is missing.
 
         Raises:
             DependencyError: Triton, Milvus or the item store failed; call it again.
         """
-        wanted = dict.fromkeys(await self._items.pending())
-        wanted.update(dict.fromkeys(await self._items.outdated(self._version)))
-        rows = sum((await self._rows.counts()).values())
-        if self._items.crashed or rows != await self._items.row_count():
+        targets = self._targets.now
+        wanted: dict[str, set[str]] = {}
+        for item_id in await self._items.pending():
+            wanted[item_id] = {target.version for target in targets}
+        for target in targets:
+            if target.required:
+                async for item_id in self._lacking(target.version):
+                    wanted.setdefault(item_id, set()).add(target.version)
+        if self._items.crashed or not await self._agree(targets):
+            versions = {target.version for target in targets}
             async for item_id in self._items.ids():
-                if await self._rows.missing((await self._items.state(item_id)).row_ids):
-                    wanted[item_id] = None
+                row_ids = (await self._items.state(item_id)).row_ids
+                if absent := set(map(version_of, await self._rows.missing(row_ids))) & versions:
+                    wanted.setdefault(item_id, set()).update(absent)
         if wanted:
             _log.info("indexing.recovering", items=len(wanted))
         async for _ in ordered(
-            _each(list(wanted)), self._restore, size=lambda _: 1, max_count=_AT_ONCE, max_size=_AT_ONCE
+            _each(list(wanted.items())),
+            lambda entry: self._restore(*entry),
+            size=lambda _: 1,
+            max_count=_AT_ONCE,
+            max_size=_AT_ONCE,
         ):
             pass
         self._items.crashed = False
         return len(wanted)
 
-    async def _restore(self, item_id: str) -> None:
+    async def _agree(self, targets: Sequence[Target]) -> bool:
+        """Whether Milvus has as many rows of each version as it should."""
+        for target in targets:
+            rows = sum((await self._rows.counts(target.version)).values())
+            if rows != await self._items.row_count(target.version):
+                return False
+        return True
+
+    async def _lacking(self, version: str) -> AsyncIterator[str]:
+        after = ""
+        while ids := await self._items.lacking(version, after):
+            for item_id in ids:
+                yield item_id
+            after = ids[-1]
+
+    async def _restore(self, item_id: str, versions: set[str]) -> None:
         try:
-            await self._indexer.restore(item_id)
+            await self._indexer.restore(item_id, versions)
         except DependencyError:
             raise
         except SensoriumError as error:
@@ -90,24 +131,36 @@ class Maintenance:
             _log.warning("indexing.not_recovered", item=item_id, code=error.code)
 
     async def _run(self) -> None:
+        await self._again(self.recover)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._compact())
+            tasks.create_task(self._fill())
+
+    async def _compact(self) -> None:
+        while True:
+            removed = await self._again(self._indexer.compact)
+            if removed:
+                _log.info("indexing.compacted", rows=removed)
+            await asyncio.sleep(self._compact_every_s)
+
+    async def _fill(self) -> None:
+        while True:
+            self._targets.behind.clear()
+            await self._again(self._backfill.run)
+            await self._targets.behind.wait()
+
+    async def _again(self, work: Callable[[], Awaitable[T]]) -> T:
+        """What comes of ``work``, which is done again after a failure, less and less often."""
         pause_s = _FIRST_PAUSE_S
-        recovered = False
         while True:
             try:
-                if not recovered:
-                    await self.recover()
-                    recovered = True
-                removed = await self._indexer.compact()
-                if removed:
-                    _log.info("indexing.compacted", rows=removed)
-                pause_s = _FIRST_PAUSE_S
-                await asyncio.sleep(self._compact_every_s)
+                return await work()
             except SensoriumError as error:
                 _log.warning("indexing.maintenance_failed", code=error.code, again_in_s=pause_s)
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, _LAST_PAUSE_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LAST_PAUSE_S)
 
 
-async def _each(ids: list[str]) -> AsyncIterator[str]:
-    for item_id in ids:
-        yield item_id
+async def _each(values: list[T]) -> AsyncIterator[T]:
+    for value in values:
+        yield value

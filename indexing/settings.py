@@ -40,6 +40,8 @@ class IndexingSettings(BaseSettings):
     max_media: Count = 32
     compact_every_s: Seconds = 60.0
     """How often rows marked deleted are looked for and removed."""
+    backfill_share: Annotated[float, Gt(0), Le(1)] = 0.5
+    """Of the time, what filling a new embedding version may take; the rest is the searches' alone."""
 
     @model_validator(mode="after")
     def _known(self) -> IndexingSettings:

@@ -43,18 +43,16 @@ _Came: TypeAlias = bytes | Literal["failed", "left"]
 
 
 class AnswerCache:
-    """``setup`` stands for what makes answers beside query and catalogue; ``store`` keeps them if given."""
+    """One for all releases; ``store`` keeps the answers if given."""
 
     def __init__(
         self,
         settings: CacheSettings,
-        setup: bytes,
         generations: Generations,
         store: SharedStore | None = None,
     ) -> None:
         self._enabled = settings.answers_max_bytes > 0
         self._ttl_s = settings.answers_ttl_s
-        self._setup = setup
         self._generations = generations
         self._store = store
         self._entries: TTLCache[bytes, bytes] = TTLCache(
@@ -66,10 +64,13 @@ class AnswerCache:
         self,
         query: SearchQuery,
         parts: Sequence[ClassifiedPart],
+        setup: bytes,
         trace: Trace,
         make: Callable[[], Awaitable[SearchResult]],
     ) -> SearchResult:
         """The answer to ``query``: kept, from somebody who asks the same just now, or else by ``make``.
+
+        ``setup`` stands for what makes the answer beside query and catalogue.
 
         Raises:
             whatever ``make`` raises.
@@ -80,7 +81,7 @@ class AnswerCache:
         with trace.stage("cache"):
             generation = await self._generations.current()
             if generation is not None:
-                key = answer_key(query, parts, self._setup, generation)
+                key = answer_key(query, parts, setup, generation)
                 kept = await self._kept(key) or await self._shared((key, query.priority))
         if kept is not None:
             found = result_of(kept, trace.stages(), trace.total_ms)

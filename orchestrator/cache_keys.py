@@ -62,15 +62,15 @@ def answer_key(query: SearchQuery, parts: Sequence[ClassifiedPart], setup: bytes
     )
 
 
-def setup_of(settings: Settings, embedding_set: EmbeddingSet) -> bytes:
-    """Stands for what makes an answer beside the query and the catalogue: models, weights and settings.
+def setup_of(settings: Settings, embedding_set: EmbeddingSet, release: str, release_digest: str) -> bytes:
+    """Stands for what makes an answer beside the query and the catalogue: the release and the settings.
 
     Budgets of time count too: they decide what is reached before an answer is called degraded.
     """
     groups = settings.model_dump(mode="json", exclude={"home", "api", "admission", "cache", "log"})
     # Without a Milvus server the catalogue is this machine's own, below its home.
     place = f"{socket.gethostname()}:{settings.home.absolute()}" if settings.milvus.uri is None else ""
-    return digest("setup", place, repr(sorted(groups.items())), repr(embedding_set))
+    return digest("setup", place, repr(sorted(groups.items())), repr(embedding_set), release, release_digest)
 
 
 def _form(value: Value) -> bytes:

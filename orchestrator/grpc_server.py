@@ -21,10 +21,12 @@ from orchestrator.wire import error_message
 from sensorium.v1 import sensorium_pb2 as pb
 from sensorium.v1 import sensorium_pb2_grpc as rpc
 
-__all__ = ["ERROR_METADATA_KEY", "RETRY_AFTER_METADATA_KEY", "GrpcServer"]
+__all__ = ["ERROR_METADATA_KEY", "RELEASE_METADATA_KEY", "RETRY_AFTER_METADATA_KEY", "GrpcServer"]
 
 ERROR_METADATA_KEY = "sensorium-error-bin"
 RETRY_AFTER_METADATA_KEY = "retry-after-ms"
+RELEASE_METADATA_KEY = "x-sensorium-release"
+"""Sent with a search, it names the release that is to answer."""
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _NAME = pb.DESCRIPTOR.services_by_name["Sensorium"].full_name
 
@@ -79,7 +81,7 @@ class _Servicer(rpc.SensoriumServicer):
         self, request: pb.SearchRequest, context: _Context
     ) -> pb.SearchResponse:
         try:
-            return await self._service.search(request, context.time_remaining())
+            return await self._service.search(request, context.time_remaining(), _release(context))
         except SensoriumError as error:
             await _abort(context, error)
 
@@ -132,6 +134,11 @@ class _Servicer(rpc.SensoriumServicer):
             return await self._service.status()
         except SensoriumError as error:
             await _abort(context, error)
+
+
+def _release(context: _Context) -> str:
+    found = dict(context.invocation_metadata() or ()).get(RELEASE_METADATA_KEY, "")
+    return found if isinstance(found, str) else ""
 
 
 async def _abort(context: _Context, error: SensoriumError) -> NoReturn:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from orchestrator.quality import MIXED, QualityMetrics
+from orchestrator.quality import QualityMetrics, modality_of
 from orchestrator.query import SearchQuery, SearchResult
+from orchestrator.release_metrics import ReleaseMetrics
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -93,11 +94,11 @@ class Metrics:
             "sensorium_embedding_cache_bytes", "Bytes held by the embedding cache", registry=self.registry
         )
         self.quality = QualityMetrics(self.registry)
+        self.releases = ReleaseMetrics(self.registry)
 
     def observe_search(self, query: SearchQuery, result: SearchResult) -> None:
         """Counts one answered search."""
-        kinds = {part.modality.value for part in result.parts}
-        modality = kinds.pop() if len(kinds) == 1 else MIXED
+        modality = modality_of(part.modality for part in result.parts)
         self.answers.labels(modality, "cache" if result.cached else "pipeline").inc()
         self.request_seconds.labels("Search", modality).observe(result.total_ms / 1000)
         for stage in result.stages:

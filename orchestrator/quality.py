@@ -8,17 +8,25 @@ page counts: a later one is empty when the list is over.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from orchestrator.query import SearchQuery, SearchResult
 from orchestrator.types import Modality
 
-__all__ = ["MIXED", "QualityMetrics"]
+__all__ = ["MIXED", "QualityMetrics", "modality_of"]
 
 MIXED = "mixed"
 """The label of a query whose parts have several modalities."""
 
 _SCORES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+
+
+def modality_of(kinds: Iterable[Modality]) -> str:
+    """The label of a query with parts of ``kinds``."""
+    found = set(kinds)
+    return found.pop().value if len(found) == 1 else MIXED
 
 
 class QualityMetrics:

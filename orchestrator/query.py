@@ -164,6 +164,10 @@ class Hit:
     influences: tuple[Influence, ...] = ()
 
 
+ReleaseRole = Literal["current", "canary", "other"]
+"""How a release came to answer a query: as everybody's, as the canary, or because it was named."""
+
+
 @dataclass(frozen=True, slots=True)
 class SearchResult:
     """The answer to a query.
@@ -180,5 +184,6 @@ class SearchResult:
     total_ms: float
     degraded: tuple[str, ...]
     embedding_version: str
+    release: str = ""
     kept: bytes = b""
     cached: bool = False

@@ -25,6 +25,7 @@ from typing import TypeVar
 
 import structlog
 
+from orchestrator.common import Common
 from orchestrator.errors import (
     InternalError,
     NotFoundError,
@@ -33,20 +34,20 @@ from orchestrator.errors import (
     ShuttingDownError,
     TooLargeError,
 )
-from orchestrator.feedback import FeedbackStore, check_user
+from orchestrator.feedback import check_user
 from orchestrator.feedback_wire import counts_message, erased_message, events_from_message
 from orchestrator.gate import Outcome
+from orchestrator.lineup import Lineup, Served
 from orchestrator.logs import describe
 from orchestrator.metrics import Metrics
-from orchestrator.personalise import Personaliser
 from orchestrator.pipeline import Pipeline
+from orchestrator.query import ReleaseRole, SearchResult
+from orchestrator.release_wire import release_messages
 from orchestrator.trace import Trace
 from orchestrator.types import (
     CatalogueItem,
     CatalogueWriter,
-    Encoder,
     ItemDraft,
-    ItemStore,
     Modality,
     VectorStore,
 )
@@ -74,40 +75,42 @@ class Service:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        common: Common,
+        served: Served,
         writer: CatalogueWriter,
-        encoder: Encoder,
         store: VectorStore,
-        items: ItemStore,
-        feedback: FeedbackStore,
-        personaliser: Personaliser | None = None,
     ) -> None:
         self.metrics = Metrics()
-        self.metrics.cache_bytes.set_function(lambda: pipeline.cache.size_bytes)
-        served = pipeline.embedding_set
-        self.metrics.quality.embedding_set.labels(served.profile, served.version).set(1)
-        self.metrics.answer_cache_bytes.set_function(lambda: pipeline.answers.size_bytes)
-        pipeline.gate.listener = self._admitted
+        self.metrics.cache_bytes.set_function(lambda: common.cache.size_bytes)
+        served.changed = self._show_release
+        self._show_release(served.lineup)
+        self.metrics.answer_cache_bytes.set_function(lambda: common.answers.size_bytes)
+        common.gate.listener = self._admitted
         for modality in Modality:
             self.metrics.waiting.labels(modality.value).set_function(
-                partial(pipeline.gate.waiting_of, modality)
+                partial(common.gate.waiting_of, modality)
             )
         self.stopping = False
-        self._pipeline = pipeline
+        self._pipeline = Pipeline(common)
+        self._served = served
         self._writer = writer
-        self._encoder = encoder
         self._store = store
-        self._items = items
-        self._feedback = feedback
-        self._personaliser = personaliser
+        self._items = common.items
+        self._feedback = common.feedback
 
-    async def search(self, request: pb.SearchRequest, timeout_s: float | None = None) -> pb.SearchResponse:
-        """Raises: SensoriumError."""
+    async def search(
+        self, request: pb.SearchRequest, timeout_s: float | None = None, release: str = ""
+    ) -> pb.SearchResponse:
+        """``release`` is the one that is to answer, "" for whichever is due. Raises: SensoriumError."""
         request_id = uuid.uuid4().hex
         with self._request("Search", request_id) as note:
             trace = Trace()
             query = query_from_message(request, request_id)
-            result = await self._pipeline.search(query, trace, timeout_s)
+            with self._served.holding(release, query.user, request_id) as (runtime, role):
+                note["release"] = runtime.release
+                with self._watched(role, trace):
+                    result = await self._pipeline.search(query, runtime, trace, timeout_s)
+            self._answered(role, trace, result)
             self.metrics.observe_search(query, result)
             note["modalities"] = [part.modality.value for part in result.parts]
             note["stages_ms"] = {stage.stage: round(stage.ms, 2) for stage in result.stages}
@@ -116,6 +119,23 @@ class Service:
             response = response_message(result, request_id)
             note["hits"], note["cached"] = len(response.hits), response.cached
             return response
+
+    @contextmanager
+    def _watched(self, role: ReleaseRole, trace: Trace) -> Iterator[None]:
+        """Counts what goes wrong in a search for the release that it was given to."""
+        try:
+            yield
+        except Exception as error:
+            ours = not isinstance(error, SensoriumError) or error.http_status >= 500
+            self.metrics.releases.failed(role, trace.modality, "failed" if ours else "refused")
+            if ours and self._served.watch is not None and role != "other":
+                self._served.watch.observe(role == "canary", trace.modality, None, trace.total_ms)
+            raise
+
+    def _answered(self, role: ReleaseRole, trace: Trace, result: SearchResult) -> None:
+        self.metrics.releases.answered(role, trace.modality, result)
+        if self._served.watch is not None and role != "other":
+            self._served.watch.observe(role == "canary", trace.modality, result, result.total_ms)
 
     async def upsert(self, items: AsyncIterable[pb.Item]) -> AsyncGenerator[pb.UpsertResult]:
         """One result per item, in order. Raises: SensoriumError."""
@@ -178,7 +198,7 @@ class Service:
         """Stores what a user did. Raises: SensoriumError."""
         with self._request("Feedback", uuid.uuid4().hex) as note:
             counts = await self._feedback.add(request.user, events_from_message(request))
-            self._forget(request.user)
+            self._served.forget(request.user)
             note["stored"], note["known"], note["unknown"] = counts.stored, counts.known, counts.unknown
             return counts_message(counts)
 
@@ -187,34 +207,46 @@ class Service:
         with self._request("EraseUser", uuid.uuid4().hex):
             check_user(request.user)
             erased = await self._feedback.erase(request.user)
-            self._forget(request.user)
+            self._served.forget(request.user)
             return erased_message(erased)
 
     def _admitted(self, modality: Modality | None, waited_s: float, outcome: Outcome) -> None:
         self.metrics.observe_admission(modality.value if modality else "unknown", waited_s, outcome)
 
-    def _forget(self, user: str) -> None:
-        if self._personaliser is not None:
-            self._personaliser.forget(user)
+    def _show_release(self, lineup: Lineup) -> None:
+        embedding_set = lineup.current.embedding_set
+        roles: dict[str | None, ReleaseRole] = {lineup.canary: "canary", lineup.current.release: "current"}
+        self.metrics.releases.show(
+            {
+                name: (roles.get(name, "other"), runtime.embedding_set.version)
+                for name, runtime in lineup.runtimes.items()
+            },
+            lineup.percent,
+            len(lineup.known),
+        )
+        self.metrics.quality.embedding_set.clear()
+        self.metrics.quality.embedding_set.labels(embedding_set.profile, embedding_set.version).set(1)
 
     async def status(self) -> pb.Status:
         """What is running. A dependency that does not answer is said to be so; nothing is raised for it."""
         with self._request("GetStatus", uuid.uuid4().hex):
             no_rows: Mapping[Modality, int] = {}
             no_models: Mapping[str, str] = {}
+            current = self._served.current
+            embedding_set, encoder = current.embedding_set, current.encoder
             triton, milvus, items, rows, models = await asyncio.gather(
-                _within(self._encoder.ready, False),
+                _within(encoder.ready, False),
                 _within(self._store.ready, False),
                 _within(self._items.count, None),
-                _within(self._store.counts, no_rows),
-                _within(self._encoder.models, no_models),
+                _within(lambda: self._store.counts(embedding_set.version), no_rows),
+                _within(encoder.models, no_models),
             )
-            precision = self._pipeline.embedding_set.precision
+            precision = embedding_set.precision
             states = {"triton": triton, "milvus": milvus, "items": items is not None}
             return pb.Status(
                 version=version("sensorium"),
-                profile=self._pipeline.embedding_set.profile,
-                embedding_version=self._pipeline.embedding_set.version,
+                profile=embedding_set.profile,
+                embedding_version=embedding_set.version,
                 items=items or 0,
                 rows={modality.value: count for modality, count in rows.items()},
                 dependencies={name: "ready" if ok else "unavailable" for name, ok in states.items()},
@@ -223,6 +255,8 @@ class Service:
                     name: f"{number} {precision.get(name.replace('embed_', 'encode_'), '')}".rstrip()
                     for name, number in models.items()
                 },
+                release=current.release,
+                releases=release_messages(self._served),
             )
 
     async def ready(self) -> bool:
@@ -230,7 +264,9 @@ class Service:
         if self.stopping:
             return False
         return all(
-            await asyncio.gather(_within(self._encoder.ready, False), _within(self._store.ready, False))
+            await asyncio.gather(
+                _within(self._served.current.encoder.ready, False), _within(self._store.ready, False)
+            )
         )
 
     @contextmanager

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 from orchestrator.errors import ConfigurationError
 from orchestrator.feedback import FEATURES
 
-__all__ = ["STRENGTHS_FILE", "Strengths", "load_strengths"]
+__all__ = ["STRENGTHS_FILE", "Strengths", "load_strengths", "read_strengths"]
 
 STRENGTHS_FILE = "personalise.json"
 
@@ -57,14 +57,22 @@ def load_strengths(home: Path, repository: Path) -> Strengths | None:
     Raises:
         ConfigurationError: the file is malformed.
     """
-    for path in (home / "data" / STRENGTHS_FILE, repository / STRENGTHS_FILE):
-        try:
-            file = _File.model_validate(json.loads(path.read_bytes()))
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, ValidationError) as error:
-            raise ConfigurationError(f"{path} does not hold strengths: {error}") from error
-        if set(file.features) != set(FEATURES):
-            raise ConfigurationError(f"{path} names other features than {', '.join(FEATURES)}")
-        return Strengths(file.features, file.pairs, file.examination)
-    return None
+    promoted = read_strengths(home / "data" / STRENGTHS_FILE)
+    return promoted if promoted is not None else read_strengths(repository / STRENGTHS_FILE)
+
+
+def read_strengths(path: Path) -> Strengths | None:
+    """The strengths in a file, None when it is not there.
+
+    Raises:
+        ConfigurationError: the file is malformed.
+    """
+    try:
+        file = _File.model_validate(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, ValidationError) as error:
+        raise ConfigurationError(f"{path} does not hold strengths: {error}") from error
+    if set(file.features) != set(FEATURES):
+        raise ConfigurationError(f"{path} names other features than {', '.join(FEATURES)}")
+    return Strengths(file.features, file.pairs, file.examination)

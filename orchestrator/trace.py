@@ -43,6 +43,8 @@ class Trace:
         self._times_s: dict[str, float] = {}
         self._open: dict[str, tuple[int, float]] = {}
         self.degraded: list[str] = []
+        self.modality = "unknown"
+        """Of the query, as metrics call it, once it is classified."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

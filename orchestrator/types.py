@@ -286,8 +286,8 @@ class VectorStore(Protocol):
         """Whether the collections answer."""
         ...
 
-    async def counts(self) -> Mapping[Modality, int]:
-        """Searchable rows per modality."""
+    async def counts(self, embedding_version: str) -> Mapping[Modality, int]:
+        """Searchable rows of that version per modality."""
         ...
 
 

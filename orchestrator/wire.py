@@ -126,7 +126,16 @@ def result_of(kept: bytes, stages: tuple[StageTime, ...], total_ms: float) -> Se
     except (DecodeError, KeyError):
         return None
     return SearchResult(
-        (), message.candidates, parts, stages, total_ms, (), message.embedding_version, kept, cached=True
+        hits=(),
+        candidates=message.candidates,
+        parts=parts,
+        stages=stages,
+        total_ms=total_ms,
+        degraded=(),
+        embedding_version=message.embedding_version,
+        release=message.release,
+        kept=kept,
+        cached=True,
     )
 
 
@@ -144,6 +153,7 @@ def _lasting(result: SearchResult) -> pb.SearchResponse:
             for part in result.parts
         ],
         embedding_version=result.embedding_version,
+        release=result.release,
     )
 
 

@@ -33,9 +33,9 @@ class Bounds(_Value):
     """What a canary may be worse by than the current release, per modality, before it is taken back."""
 
     latency_ratio: Annotated[float, Gt(0)] = 1.5
-    """Of the medians."""
+    """Of the 95th percentiles."""
     error_rate: Annotated[float, Ge(0), Le(1)] = 0.02
-    """Difference of the shares of failed searches."""
+    """Difference of the shares of searches that failed or were degraded."""
     score_drift: Annotated[float, Ge(0), Le(1)] = 0.25
     """Largest distance between the distributions of best scores (Kolmogorov and Smirnov)."""
     min_requests: Annotated[int, Ge(1)] = 50

@@ -195,9 +195,11 @@ class FakeVectorStore(Faults):
         await self._call("ready")
         return True
 
-    async def counts(self) -> Mapping[Modality, int]:
+    async def counts(self, embedding_version: str) -> Mapping[Modality, int]:
         await self._call("counts")
-        counts = Counter(row.modality for row in self.rows.values())
+        counts = Counter(
+            row.modality for row in self.rows.values() if row.embedding_version == embedding_version
+        )
         return {modality: counts[modality] for modality in Modality}
 
 

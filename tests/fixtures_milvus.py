@@ -14,6 +14,9 @@ from orchestrator.clients.milvus import VectorStore
 from orchestrator.clients.milvus_setup import PREFIX
 from orchestrator.settings import MilvusSettings
 
+VERSIONS = ("test-1", "v-1", "v-2", "v-3")
+"""Embedding versions with collections in the stores of these fixtures."""
+
 
 @pytest.fixture(scope="session")
 def milvus_standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusSettings]:
@@ -42,6 +45,8 @@ async def module_store(
 ) -> AsyncIterator[VectorStore]:
     """A started store on each server in turn, shared by the tests of a module."""
     async with VectorStore(_settings(request), tmp_path_factory.mktemp("home")) as store:
+        for version in VERSIONS:
+            await store.prepare(version)
         yield store
 
 

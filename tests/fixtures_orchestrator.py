@@ -16,9 +16,12 @@ from fakes import EMBEDDING_SET, FakeEncoder, FakeItemStore, FakeVectorStore, Fa
 from media import Limits
 from orchestrator.cache import SharedStore
 from orchestrator.calibrate import EmbeddingSet
+from orchestrator.common import Common
+from orchestrator.lineup import Served
 from orchestrator.personalise import Personaliser
 from orchestrator.pipeline import Pipeline
 from orchestrator.query import QueryPart, SearchQuery, SearchResult
+from orchestrator.runtime import Runtime
 from orchestrator.server import Ports, serve
 from orchestrator.service import Service
 from orchestrator.settings import CacheSettings, Settings
@@ -44,7 +47,9 @@ class World:
     shared: SharedStore | None = None
     writer: FakeWriter = field(init=False)
     personaliser: Personaliser = field(init=False)
+    common: Common = field(init=False)
     pipeline: Pipeline = field(init=False)
+    served: Served = field(init=False)
     service: Service = field(init=False)
 
     def __post_init__(self) -> None:
@@ -57,27 +62,16 @@ class World:
             STRENGTHS,
             self.settings.personalise,
         )
-        self.pipeline = Pipeline(
-            self.settings,
-            Limits(),
-            self.embedding_set,
-            self.encoder,
-            self.store,
-            self.items,
-            self.feedback,
-            self.personaliser,
-            self.shared,
-        )
-        self.items.changed = self.pipeline.generations.changed
-        self.service = Service(
-            self.pipeline,
-            self.writer,
-            self.encoder,
-            self.store,
-            self.items,
-            self.feedback,
-            self.personaliser,
-        )
+        self.common = Common(self.settings, Limits(), self.items, self.feedback, self.shared)
+        self.pipeline = Pipeline(self.common)
+        self.items.changed = self.common.generations.changed
+        self.served = Served(self.runtime(self.embedding_set, self.personaliser))
+        self.service = Service(self.common, self.served, self.writer, self.store)
+
+    def runtime(self, embedding_set: EmbeddingSet, personaliser: Personaliser | None = None) -> Runtime:
+        """A runtime of its own for ``embedding_set``, on the same fakes."""
+        version = embedding_set.version
+        return Runtime(version, version, embedding_set, self.encoder, self.store, self.common, personaliser)
 
     async def add(self, item_id: str, title: str, *media: bytes, **fields: object) -> None:
         """Indexes one item."""
@@ -93,7 +87,11 @@ class World:
         """Runs one query through the pipeline; plain contents have the weight 1."""
         made = tuple(part if isinstance(part, QueryPart) else QueryPart(part) for part in parts)
         query = SearchQuery(parts=made, **options)  # type: ignore[arg-type]
-        return await self.pipeline.search(query, Trace())
+        return await self.answer(query)
+
+    async def answer(self, query: SearchQuery, timeout_s: float | None = None) -> SearchResult:
+        """Runs one query through the pipeline, by the current release."""
+        return await self.pipeline.search(query, self.served.current, Trace(), timeout_s)
 
 
 MakeWorld = Callable[..., World]
@@ -125,7 +123,7 @@ async def make_world(tmp_path: Path) -> AsyncGenerator[MakeWorld]:
 
     yield make
     for world in worlds:
-        await world.pipeline.close()
+        await world.common.close()
     left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert not [task for task in left if "async_generator_athrow" not in repr(task)], left
 

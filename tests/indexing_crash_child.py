@@ -10,9 +10,8 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from indexing_support import VERSION, HashEncoder, draft, make_indexer
+from indexing_support import VERSION, HashEncoder, draft, make_indexer, make_maintenance
 
-from indexing import Maintenance
 from orchestrator.clients.items import ItemStore
 from orchestrator.clients.milvus import VectorStore
 from orchestrator.settings import MilvusSettings
@@ -26,8 +25,9 @@ async def drafts(count: int) -> AsyncIterator[ItemDraft]:
 
 async def main(home: Path, count: int) -> None:
     async with VectorStore(MilvusSettings(), home) as rows, ItemStore(home / "data") as items:
+        await rows.prepare(VERSION)
         indexer = make_indexer(HashEncoder(delay_s=0.002), rows, items)
-        tending = Maintenance(indexer, rows, items, embedding_version=VERSION, compact_every_s=60.0)
+        tending = make_maintenance(indexer, rows, items)
         tending.start()
         async for outcome in indexer.upsert_many(drafts(count)):
             print(outcome.id, outcome.outcome, flush=True)

@@ -12,10 +12,11 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from indexing import Indexer, IndexingSettings
+from indexing import Indexer, IndexingSettings, Maintenance, Target, Targets
 from media import Limits, Modality
 from orchestrator.clients.items import ItemStore
 from orchestrator.clients.milvus_rows import row_id
+from orchestrator.errors import DependencyError
 from orchestrator.types import NATIVE_DIM, UNIFIED_DIM, Embedding, FloatArray, ItemDraft, Row, Transcript
 
 VERSION = "test-1"
@@ -100,12 +101,19 @@ class MemoryRows:
         self.rows: dict[str, Row] = {}
         self.hidden: set[str] = set()
         self.fail: dict[str, Exception] = {}
+        self.fail_at: dict[str, int] = {}
+        """Of a call: how often it still succeeds before it fails once."""
         self.calls: list[str] = []
 
     def _called(self, name: str) -> None:
         self.calls.append(name)
         if name in self.fail:
             raise self.fail.pop(name)
+        if name in self.fail_at:
+            self.fail_at[name] -= 1
+            if self.fail_at[name] < 0:
+                del self.fail_at[name]
+                raise DependencyError("milvus", "cut")
 
     async def upsert(self, rows: Iterable[Row]) -> None:
         self._called("upsert")
@@ -150,9 +158,17 @@ class MemoryRows:
     async def missing(self, row_ids: Sequence[str]) -> set[str]:
         return set(row_ids) - self.rows.keys()
 
-    async def counts(self) -> Mapping[Modality, int]:
-        live = [row for key, row in self.rows.items() if key not in self.hidden]
+    async def counts(self, embedding_version: str) -> Mapping[Modality, int]:
+        live = [
+            row
+            for key, row in self.rows.items()
+            if key not in self.hidden and row.embedding_version == embedding_version
+        ]
         return {m: sum(row.modality is m for row in live) for m in Modality}
+
+    def of_version(self, version: str) -> list[str]:
+        """Ids of the rows of an embedding version."""
+        return sorted(key for key, row in self.rows.items() if row.embedding_version == version)
 
     def of(self, item_id: str) -> list[str]:
         """Ids of the live rows of an item."""
@@ -166,10 +182,23 @@ def make_indexer(
 ) -> Indexer:
     """An indexer with defaults for tests."""
     return Indexer(
-        encoder,
+        Targets(Target(version, encoder)),  # type: ignore[arg-type]
         rows,  # type: ignore[arg-type]
         items,
-        embedding_version=version,
         limits=Limits(),
         settings=IndexingSettings(**{"retry_s": 5.0, **settings}),  # type: ignore[arg-type]
+    )
+
+
+def make_maintenance(
+    indexer: Indexer, rows: object, items: ItemStore, *, compact_every_s: float = 60.0
+) -> Maintenance:
+    """The maintenance of what ``indexer`` writes, at full speed."""
+    return Maintenance(
+        indexer,
+        rows,  # type: ignore[arg-type]
+        items,
+        indexer._targets,
+        compact_every_s=compact_every_s,
+        backfill_share=1.0,
     )

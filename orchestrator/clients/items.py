@@ -99,17 +99,25 @@ class ItemStore:
         """Number of stored items."""
         return await self._read(lambda db: db.count())
 
-    async def row_count(self) -> int:
-        """Number of rows that Milvus should have."""
-        return await self._read(lambda db: db.row_count())
+    async def row_count(self, embedding_version: str) -> int:
+        """Number of rows of that version that Milvus should have."""
+        return await self._read(lambda db: db.row_count(embedding_version))
+
+    async def versions(self) -> set[str]:
+        """The embedding versions of which Milvus has rows."""
+        return await self._read(lambda db: db.versions())
 
     async def pending(self) -> list[str]:
         """Ids of items of which a change was begun and not ended."""
         return await self._read(lambda db: db.pending())
 
-    async def outdated(self, embedding_version: str) -> list[str]:
-        """Ids of items that were indexed under another embedding version."""
-        return await self._read(lambda db: db.outdated(embedding_version))
+    async def lacking(self, embedding_version: str, after: str = "", limit: int = 500) -> list[str]:
+        """The next ids, in order behind ``after``, of items that are not indexed in that version."""
+        return await self._read(lambda db: db.lacking(embedding_version, after, limit))
+
+    async def lacking_count(self, embedding_version: str) -> int:
+        """Number of items that are not indexed in that version."""
+        return await self._read(lambda db: db.lacking_count(embedding_version))
 
     async def ids(self, page: int = 500) -> AsyncIterator[str]:
         """All ids in order, read in pages."""
@@ -154,17 +162,21 @@ class ItemStore:
         """Notes, before Milvus is touched, that an item changes and which rows may come there for it."""
         await self._write(lambda db: db.begin(item_id, row_ids))
 
-    async def commit(self, item: CatalogueItem, embedding_version: str, row_ids: Sequence[str]) -> None:
+    async def commit(self, item: CatalogueItem, row_ids: Sequence[str]) -> None:
         """Stores an item whose rows in Milvus are exactly ``row_ids``, and ends what ``begin`` noted."""
 
         def work(db: ItemsDb) -> None:
-            self._remove_unused(db, db.commit(item, embedding_version, row_ids))
+            self._remove_unused(db, db.commit(item, row_ids))
 
         await self._change(work)
 
     async def delete(self, item_id: str) -> None:
         """Forgets an item, its rows, its blobs that no other item has, and what ``begin`` noted."""
         await self._change(lambda db: self._remove_unused(db, db.erase(item_id)))
+
+    async def forget_version(self, embedding_version: str) -> None:
+        """Forgets the rows of an embedding version whose collections are gone."""
+        await self._write(lambda db: db.forget_version(embedding_version))
 
     # ---- blobs (writer thread) ----
 

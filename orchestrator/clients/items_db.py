@@ -16,23 +16,24 @@ from orchestrator.types import CatalogueItem, MediaInfo, Modality
 
 __all__ = ["ItemsDb", "StoredState"]
 
-_SCHEMA_VERSION: Final = 1
+_SCHEMA_VERSION: Final = 2
 _PER_QUERY: Final = 500
 _PHRASE_CHARACTERS: Final = 64
 _SHARED_TAG: Final = 0.01
 _SCHEMA: Final = Path(__file__).with_name("items_schema.sql")
+_LACKS: Final = "NOT EXISTS (SELECT 1 FROM rows WHERE item_id = items.id AND row_id >= ? AND row_id < ?)"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredState:
-    """What is known of an item. ``row_ids`` are all rows of it that may stand in Milvus.
+    """What is known of an item. ``row_ids`` are all rows of it that may stand in Milvus, of every embedding
+    version.
 
     ``item`` is None when its first indexing was begun and not ended. ``pending`` says that a change was begun
     and not ended, so that Milvus may not agree with ``item``.
     """
 
     item: CatalogueItem | None
-    embedding_version: str
     row_ids: tuple[str, ...]
     pending: bool
 
@@ -52,6 +53,12 @@ class ItemsDb:
         if version == 0:
             self._connection.executescript(_SCHEMA.read_text("utf-8"))
             self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        elif version == 1:
+            # An item had one embedding version then; its rows have said so ever since.
+            self._connection.executescript(
+                "BEGIN; ALTER TABLE items DROP COLUMN embedding_version; "
+                f"PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;"
+            )
         elif version != _SCHEMA_VERSION:
             self._connection.close()
             raise ValueError(f"schema version {version} instead of {_SCHEMA_VERSION}")
@@ -97,12 +104,10 @@ class ItemsDb:
     def state(self, item_id: str) -> StoredState:
         """What is known of an item, known or not."""
         execute = self._connection.execute
-        version = execute("SELECT embedding_version FROM items WHERE id = ?", (item_id,)).fetchone()
         rows = execute("SELECT row_id FROM rows WHERE item_id = ? ORDER BY row_id", (item_id,)).fetchall()
         pending = execute("SELECT 1 FROM pending WHERE item_id = ?", (item_id,)).fetchone()
         return StoredState(
             item=self.items([item_id]).get(item_id),
-            embedding_version=version[0] if version else "",
             row_ids=tuple(row[0] for row in rows),
             pending=pending is not None,
         )
@@ -111,9 +116,19 @@ class ItemsDb:
         """Number of items."""
         return int(self._connection.execute("SELECT count(*) FROM items").fetchone()[0])
 
-    def row_count(self) -> int:
-        """Number of rows that may stand in Milvus."""
-        return int(self._connection.execute("SELECT count(*) FROM rows").fetchone()[0])
+    def row_count(self, embedding_version: str) -> int:
+        """Number of rows of that version that may stand in Milvus."""
+        found = self._connection.execute(
+            "SELECT count(*) FROM rows WHERE row_id >= ? AND row_id < ?", _range(embedding_version)
+        )
+        return int(found.fetchone()[0])
+
+    def versions(self) -> set[str]:
+        """The embedding versions of all rows."""
+        found = self._connection.execute(
+            "SELECT DISTINCT substr(row_id, 1, instr(row_id, '/') - 1) FROM rows"
+        )
+        return {row[0] for row in found}
 
     def ids(self, after: str, limit: int) -> list[str]:
         """The next ids in order."""
@@ -126,12 +141,21 @@ class ItemsDb:
         """Ids of items of which a change was begun and not ended."""
         return [row[0] for row in self._connection.execute("SELECT item_id FROM pending ORDER BY item_id")]
 
-    def outdated(self, embedding_version: str) -> list[str]:
-        """Ids of items of another embedding version."""
+    def lacking(self, embedding_version: str, after: str, limit: int) -> list[str]:
+        """The next ids, in order, of items that have no row of that version."""
         found = self._connection.execute(
-            "SELECT id FROM items WHERE embedding_version <> ? ORDER BY id", (embedding_version,)
+            f"SELECT id FROM items WHERE id > ? AND {_LACKS} ORDER BY id LIMIT ?",  # noqa: S608 - constants
+            (after, *_range(embedding_version), limit),
         )
         return [row[0] for row in found]
+
+    def lacking_count(self, embedding_version: str) -> int:
+        """Number of items that have no row of that version."""
+        found = self._connection.execute(
+            f"SELECT count(*) FROM items WHERE {_LACKS}",  # noqa: S608 - constants
+            _range(embedding_version),
+        )
+        return int(found.fetchone()[0])
 
     def hashes(self) -> set[str]:
         """Hashes of all media."""
@@ -181,13 +205,13 @@ class ItemsDb:
                 "INSERT OR IGNORE INTO rows VALUES (?, ?)", [(item_id, row_id) for row_id in row_ids]
             )
 
-    def commit(self, item: CatalogueItem, embedding_version: str, row_ids: Iterable[str]) -> list[str]:
+    def commit(self, item: CatalogueItem, row_ids: Iterable[str]) -> list[str]:
         """Stores an item whose rows are exactly ``row_ids``. Hashes of media that it no longer has."""
         with self._transaction():
             before = self._hashes_of(item.id)
             self._erase(item.id)
             self._connection.execute(
-                "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     item.id,
                     item.title,
@@ -196,7 +220,6 @@ class ItemsDb:
                     json.dumps(item.tags, ensure_ascii=False),
                     item.price,
                     int(item.available),
-                    embedding_version,
                 ),
             )
             self._connection.executemany(
@@ -217,6 +240,13 @@ class ItemsDb:
             before = self._hashes_of(item_id)
             self._erase(item_id)
         return sorted(before)
+
+    def forget_version(self, embedding_version: str) -> None:
+        """Forgets all rows of that version."""
+        with self._transaction():
+            self._connection.execute(
+                "DELETE FROM rows WHERE row_id >= ? AND row_id < ?", _range(embedding_version)
+            )
 
     def mark_open(self) -> bool:
         """Notes that the store is in use; whether it was noted already, which tells of a crash."""
@@ -246,3 +276,8 @@ class ItemsDb:
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
+
+
+def _range(embedding_version: str) -> tuple[str, str]:
+    """The first row id of a version and the first one behind all of them: "0" follows "/"."""
+    return f"{embedding_version}/", f"{embedding_version}0"

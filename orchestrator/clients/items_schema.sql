@@ -1,13 +1,12 @@
 -- Items, what was indexed of them, and what is under way. Times of day are not kept: nothing asks for them.
 CREATE TABLE IF NOT EXISTS items (
-    id                TEXT PRIMARY KEY,
-    title             TEXT NOT NULL,
-    description       TEXT NOT NULL,
-    category          TEXT NOT NULL,
-    tags              TEXT NOT NULL,            -- JSON list
-    price             REAL,
-    available         INTEGER NOT NULL,
-    embedding_version TEXT NOT NULL
+    id          TEXT PRIMARY KEY,
+    title       TEXT NOT NULL,
+    description TEXT NOT NULL,
+    category    TEXT NOT NULL,
+    tags        TEXT NOT NULL,            -- JSON list
+    price       REAL,
+    available   INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE IF NOT EXISTS media (
@@ -22,7 +21,8 @@ CREATE TABLE IF NOT EXISTS media (
 CREATE INDEX IF NOT EXISTS media_by_hash ON media (sha256);
 
 -- Every row of an item that may stand in Milvus: written down before it is sent there, struck out after it has
--- gone. `items` need not have the item yet.
+-- gone. `items` need not have the item yet. `row_id` begins with its embedding version and a slash: an item that
+-- is not pending is indexed in exactly the versions of which it has rows.
 CREATE TABLE IF NOT EXISTS rows (
     item_id TEXT NOT NULL,
     row_id  TEXT NOT NULL,

@@ -1,19 +1,20 @@
 """Rows by similarity: the collections of ``milvus/*.yaml`` on Milvus Lite, a Milvus server or a cluster.
 
 Errors are those of ``milvus_errors``. A search never returns a row that is marked deleted or belongs to
-another embedding version: both conditions are added to the caller's filter here. A write is visible to every
-later search, of any client, once it has returned.
+another embedding version: each version has collections of its own, and both conditions are added to the
+caller's filter here. A write is visible to every later search, of any client, once it has returned.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
 from pymilvus import AsyncMilvusClient
@@ -30,6 +31,9 @@ __all__ = ["VectorStore"]
 _READY_S: Final = 2.0
 _IDS_PER_CALL: Final = 100
 
+_Collection: TypeAlias = tuple[Space, str]
+"""One vector space of one embedding version."""
+
 
 class VectorStore:
     """One connection; ``start``, use and ``close`` it on one event loop.
@@ -42,13 +46,29 @@ class VectorStore:
         self._milvus = Connection(settings, home)
 
     async def start(self) -> None:
-        """Connects, creates what is missing and verifies what is there.
+        """Connects.
+
+        Raises:
+            DependencyError: Milvus cannot be reached or failed.
+        """
+        await self._milvus.start()
+
+    async def prepare(self, embedding_version: str) -> None:
+        """Creates what that version's collections lack, and verifies what is there.
 
         Raises:
             SchemaMismatchError: a collection is not what the YAML says; nothing was changed.
             DependencyError: Milvus cannot be reached or failed.
         """
-        await self._milvus.start()
+        await self._milvus.prepare(embedding_version)
+
+    async def drop(self, embedding_version: str) -> None:
+        """Removes that version's collections with all their rows."""
+        await self._milvus.drop(embedding_version)
+
+    async def point(self, embedding_version: str) -> None:
+        """Lets the aliases stand for that version's collections; searches do not go by them."""
+        await self._milvus.point(embedding_version)
 
     async def close(self) -> None:
         """Ends the connection, and Milvus Lite if it is ours. May be called at any time, and again."""
@@ -87,12 +107,13 @@ class VectorStore:
             DependencyError, SchemaMismatchError: see ``milvus_errors``.
         """
         collection = self._milvus.spec.collections[space]
-        async with self._milvus.call("search", deadline_s) as client, self._milvus.reading(space):
-            parameters = dict(self._milvus.steps[space].search)
+        name = collection_name(space, embedding_version)
+        async with self._milvus.call("search", deadline_s) as client, self._milvus.reading(name):
+            parameters = dict(self._milvus.step(space, embedding_version).search)
             if "ef" in parameters:
                 parameters["ef"] = max(parameters["ef"], limit)  # HNSW must visit what it is to return
             found = await client.search(
-                collection_name(space),
+                name,
                 data=list(vectors),
                 anns_field=self._milvus.spec.row.vector.name,
                 limit=limit,
@@ -112,7 +133,7 @@ class VectorStore:
         vector = self._milvus.spec.row.vector.name
         ids = [mapping.row_id(embedding_version, key) for key in keys]
         async with self._milvus.call("get", deadline_s):
-            found = [row async for row in self._get("unified", ids, [vector])]
+            found = [row async for row in self._get("unified", embedding_version, ids, [vector])]
         return {
             mapping.key_of(row[mapping.ROW_ID]): np.asarray(row[vector], dtype=np.float32) for row in found
         }
@@ -121,8 +142,11 @@ class VectorStore:
         """Those of ``row_ids`` that are not stored in every space they belong to."""
         absent: set[str] = set()
         async with self._milvus.call("get"):
-            for space, ids in _by_space(row_ids).items():
-                found = {row[mapping.ROW_ID] async for row in self._get(space, ids, [mapping.ROW_ID])}
+            for (space, version), ids in _by_collection(row_ids).items():
+                found: set[str] = set()
+                if version in self._milvus.versions:
+                    rows = self._get(space, version, ids, [mapping.ROW_ID])
+                    found = {row[mapping.ROW_ID] async for row in rows}
                 absent.update(set(ids) - found)
         return absent
 
@@ -130,22 +154,23 @@ class VectorStore:
         """Whether every collection answers."""
         try:
             async with self._milvus.call("readiness check", _READY_S):
-                for space in self._milvus.spec.collections:
-                    async for _ in self._get(space, ["-"], [mapping.ROW_ID]):
+                for space, version in self._collections():
+                    async for _ in self._get(space, version, ["-"], [mapping.ROW_ID]):
                         pass
         except Exception:  # whatever is wrong, it is not ready
             return False
         return True
 
-    async def counts(self) -> Mapping[Modality, int]:
-        """Searchable rows of the unified space per modality, of every embedding version."""
-        async with self._milvus.call("count") as client, self._milvus.reading("unified"):
+    async def counts(self, embedding_version: str) -> Mapping[Modality, int]:
+        """Searchable rows of the unified space per modality."""
+        name = collection_name("unified", embedding_version)
+        async with self._milvus.call("count") as client, self._milvus.reading(name):
             return {
-                m: await self._count(client, m) for m in self._milvus.spec.collections["unified"].partitions
+                modality: await self._count(client, name, modality)
+                for modality in self._milvus.spec.collections["unified"].partitions
             }
 
-    async def _count(self, client: AsyncMilvusClient, modality: Modality) -> int:
-        name = collection_name("unified")
+    async def _count(self, client: AsyncMilvusClient, name: str, modality: Modality) -> int:
         partition = {"partition_names": [modality.value], **ONCE}
         if not self._milvus.is_lite:
             found = await client.query(
@@ -163,10 +188,12 @@ class VectorStore:
 
     async def upsert(self, rows: Iterable[Row]) -> None:
         """Stores rows, each in place of an earlier one of the same key and version."""
-        entities: dict[Space, list[dict[str, Any]]] = defaultdict(list)
+        entities: dict[_Collection, list[dict[str, Any]]] = defaultdict(list)
         for row in rows:
+            self._milvus.step("unified", row.embedding_version)
             for space, vector in mapping.vectors_of(row):
-                entities[space].append(mapping.to_entity(row, vector, self._milvus.spec))
+                entity = mapping.to_entity(row, vector, self._milvus.spec)
+                entities[space, row.embedding_version].append(entity)
         async with self._milvus.call("upsert"):
             await self._write(entities)
 
@@ -181,23 +208,24 @@ class VectorStore:
     ) -> None:
         """Gives stored rows other fields and leaves their vectors; ids not stored are passed over."""
         fields = mapping.item_fields(price, available, category, tags, self._milvus.spec)
-        await self._rewrite(_by_space(row_ids), fields)
+        await self._rewrite(self._stored(row_ids), fields)
 
     async def mark_deleted(self, item_ids: Sequence[str]) -> int:
         """Hides every row of these items, of any version, from searches. The number of rows hidden."""
-        spaces = list(self._milvus.spec.collections)
-        found = await asyncio.gather(*(self._ids_of_items(space, item_ids) for space in spaces))
-        hidden = dict(zip(spaces, found, strict=True))
+        collections = list(self._collections())
+        found = await asyncio.gather(*(self._ids_of_items(*each, item_ids) for each in collections))
+        hidden = dict(zip(collections, found, strict=True))
         await self._rewrite(hidden, {"deleted": True})
-        return len(hidden["unified"])
+        return sum(len(ids) for (space, _), ids in hidden.items() if space == "unified")
 
     async def deleted_rows(self) -> Mapping[str, list[str]]:
-        """Ids of the rows marked deleted, by item."""
+        """Ids of the rows marked deleted, of any version, by item."""
         found: dict[str, set[str]] = defaultdict(set)
-        for space in self._milvus.spec.collections:
-            async with self._milvus.call("list") as client, self._milvus.reading(space):
+        for collection in self._collections():
+            name = collection_name(*collection)
+            async with self._milvus.call("list") as client, self._milvus.reading(name):
                 for row in await client.query(
-                    collection_name(space),
+                    name,
                     filter="deleted == true",
                     output_fields=[mapping.ROW_ID, "item_id"],
                     **ONCE,
@@ -208,18 +236,20 @@ class VectorStore:
     async def delete(self, row_ids: Sequence[str]) -> None:
         """Removes rows from every space they stand in; ids not stored are passed over."""
         async with self._milvus.call("delete") as client:
-            for space, ids in _by_space(row_ids).items():
+            for collection, ids in self._stored(row_ids).items():
+                name = collection_name(*collection)
                 for chunk in _chunks(ids):
-                    async with self._milvus.writing(space, 0):
-                        await client.delete(collection_name(space), ids=chunk, **ONCE)
-                await self._visible(space)
+                    async with self._milvus.writing(name, 0):
+                        await client.delete(name, ids=chunk, **ONCE)
+                await self._visible(name)
 
-    async def _ids_of_items(self, space: Space, item_ids: Sequence[str]) -> list[str]:
+    async def _ids_of_items(self, space: Space, version: str, item_ids: Sequence[str]) -> list[str]:
         ids: list[str] = []
+        name = collection_name(space, version)
         for chunk in _chunks(item_ids):
-            async with self._milvus.call("list") as client, self._milvus.reading(space):
+            async with self._milvus.call("list") as client, self._milvus.reading(name):
                 found = await client.query(
-                    collection_name(space),
+                    name,
                     filter=f"deleted == false and item_id in {json.dumps(chunk, ensure_ascii=False)}",
                     output_fields=[mapping.ROW_ID],
                     consistency_level="Strong",
@@ -228,35 +258,39 @@ class VectorStore:
                 ids += [row[mapping.ROW_ID] for row in found]
         return ids
 
-    async def _rewrite(self, row_ids: Mapping[Space, Sequence[str]], fields: Mapping[str, Any]) -> None:
+    async def _rewrite(self, row_ids: Mapping[_Collection, Sequence[str]], fields: Mapping[str, Any]) -> None:
         """Milvus 2.3 updates no single field: whole rows are read and written again."""
 
-        async def rewrite(space: Space, ids: Sequence[str]) -> None:
+        async def rewrite(collection: _Collection, ids: Sequence[str]) -> None:
             for chunk in _chunks(ids):
                 async with self._milvus.call("update"):
-                    rows = [{**mapping.copied(row), **fields} async for row in self._get(space, chunk, ["*"])]
-                    await self._write({space: rows})
+                    found = self._get(*collection, chunk, ["*"])
+                    await self._write(
+                        {collection: [{**mapping.copied(row), **fields} async for row in found]}
+                    )
 
-        await asyncio.gather(*(rewrite(space, ids) for space, ids in row_ids.items()))
+        await asyncio.gather(*(rewrite(collection, ids) for collection, ids in row_ids.items()))
 
-    async def _write(self, entities: Mapping[Space, Sequence[dict[str, Any]]]) -> None:
+    async def _write(self, entities: Mapping[_Collection, Sequence[dict[str, Any]]]) -> None:
         client = self._milvus.client
-        for space, rows in entities.items():
-            partitioned = bool(self._milvus.spec.collections[space].partitions)
+        for collection, rows in entities.items():
+            name = collection_name(*collection)
+            partitioned = bool(self._milvus.spec.collections[collection[0]].partitions)
             groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
             for row in rows:
                 groups[row["modality"] if partitioned else ""].append(row)
             for partition, group in groups.items():
-                async with self._milvus.writing(space, len(group)):
-                    await client.upsert(collection_name(space), group, partition_name=partition, **ONCE)
-        await asyncio.gather(*(self._visible(space) for space, rows in entities.items() if rows))
+                async with self._milvus.writing(name, len(group)):
+                    await client.upsert(name, group, partition_name=partition, **ONCE)
+        written = [collection_name(*collection) for collection, rows in entities.items() if rows]
+        await asyncio.gather(*map(self._visible, written))
 
-    async def _visible(self, space: Space) -> None:
+    async def _visible(self, name: str) -> None:
         """A strongly consistent read returns when every write before it can be found."""
         if not self._milvus.spec.wait_visible:
             return
         await self._milvus.client.query(
-            collection_name(space),
+            name,
             filter=f'{mapping.ROW_ID} in ["-"]',
             output_fields=[mapping.ROW_ID],
             consistency_level="Strong",
@@ -264,12 +298,13 @@ class VectorStore:
         )
 
     async def _get(
-        self, space: Space, ids: Sequence[str], fields: list[str]
+        self, space: Space, version: str, ids: Sequence[str], fields: list[str]
     ) -> AsyncIterator[Mapping[str, Any]]:
+        name = collection_name(space, version)
         for chunk in _chunks(ids):
-            async with self._milvus.reading(space):
+            async with self._milvus.reading(name):
                 found = await self._milvus.client.get(
-                    collection_name(space),
+                    name,
                     ids=chunk,
                     output_fields=fields,
                     consistency_level="Strong" if fields == ["*"] else "Bounded",
@@ -278,6 +313,14 @@ class VectorStore:
             for row in found:
                 yield row
 
+    def _collections(self) -> Iterator[_Collection]:
+        return itertools.product(self._milvus.spec.collections, self._milvus.versions)
+
+    def _stored(self, row_ids: Iterable[str]) -> dict[_Collection, list[str]]:
+        """``row_ids`` by collection, without those of a version that has none any more."""
+        found = _by_collection(row_ids)
+        return {key: ids for key, ids in found.items() if key[1] in self._milvus.versions}
+
     def _live(self, expression: str, embedding_version: str) -> str:
         live = f"deleted == false and embedding_version == {json.dumps(embedding_version)}"
         if not expression:
@@ -285,12 +328,12 @@ class VectorStore:
         return f"{live} and ({expression if not self._milvus.is_lite else for_lite(expression)})"
 
 
-def _by_space(row_ids: Iterable[str]) -> dict[Space, list[str]]:
-    spaces: dict[Space, list[str]] = defaultdict(list)
+def _by_collection(row_ids: Iterable[str]) -> dict[_Collection, list[str]]:
+    found: dict[_Collection, list[str]] = defaultdict(list)
     for row_id in row_ids:
         for space in mapping.spaces_of(row_id):
-            spaces[space].append(row_id)
-    return spaces
+            found[space, mapping.version_of(row_id)].append(row_id)
+    return found
 
 
 def _chunks(values: Sequence[str]) -> Iterator[list[str]]:

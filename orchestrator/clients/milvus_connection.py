@@ -14,7 +14,7 @@ from pymilvus import AsyncMilvusClient
 
 from orchestrator.clients.milvus_errors import NAME, translated
 from orchestrator.clients.milvus_lite import LiteGuard, LiteProcess
-from orchestrator.clients.milvus_setup import collection_name, ensure
+from orchestrator.clients.milvus_setup import adopt, collection_name, drop, ensure, point
 from orchestrator.clients.milvus_spec import FlushPolicy, IndexStep, load_spec
 from orchestrator.errors import ConfigurationError, UnavailableError
 from orchestrator.settings import MilvusSettings
@@ -44,7 +44,7 @@ class Connection:
                 "and lite without"
             )
         self.spec = load_spec(settings.parameters)
-        self.steps: dict[Space, IndexStep] = {}
+        self._steps: dict[str, dict[Space, IndexStep]] = {}
         self.uri = settings.uri or ""
         self._lite = None if settings.uri else LiteProcess(home / "data" / "milvus")
         self._guard = LiteGuard(self._flush, self.spec.flush or FlushPolicy(rows=1, idle_s=1))
@@ -84,6 +84,41 @@ class Connection:
             await self.close()
             raise
 
+    # ---- embedding versions ----
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """The embedding versions whose collections are ready."""
+        return tuple(self._steps)
+
+    def step(self, space: Space, version: str) -> IndexStep:
+        """The index in use; UnavailableError for an embedding version that is not prepared."""
+        if version not in self._steps:
+            raise UnavailableError(NAME, "the vector store has no collections of this embedding version")
+        return self._steps[version][space]
+
+    async def prepare(self, version: str) -> None:
+        """See ``VectorStore.prepare``."""
+        async with self.call("start", _START_S) as client:
+            self._steps[version] = await ensure(client, self.spec, version)
+            if self.is_lite:
+                for space in self.spec.collections:
+                    # What its log brought back after a crash is slow to search until flushed.
+                    await client.flush(collection_name(space, version))
+
+    async def drop(self, version: str) -> None:
+        """See ``VectorStore.drop``."""
+        self._steps.pop(version, None)
+        async with self.call("drop") as client:
+            for space in self.spec.collections:
+                await self._guard.forget(collection_name(space, version))
+            await drop(client, self.spec, version)
+
+    async def point(self, version: str) -> None:
+        """See ``VectorStore.point``."""
+        async with self.call("alias") as client:
+            await point(client, self.spec, version)
+
     async def close(self) -> None:
         """See ``VectorStore.close``."""
         await self._guard.close()
@@ -100,22 +135,21 @@ class Connection:
             async with asyncio.timeout(deadline_s):
                 yield self.client
 
-    def reading(self, space: Space) -> AbstractAsyncContextManager[None]:
+    def reading(self, collection: str) -> AbstractAsyncContextManager[None]:
         """Held around a search or query."""
-        return self._guard.reading(space) if self.is_lite else nullcontext()
+        return self._guard.reading(collection) if self.is_lite else nullcontext()
 
-    def writing(self, space: Space, rows: int) -> AbstractAsyncContextManager[None]:
+    def writing(self, collection: str, rows: int) -> AbstractAsyncContextManager[None]:
         """Held around a write of ``rows`` rows."""
-        return self._guard.writing(space, rows) if self.is_lite else nullcontext()
+        return self._guard.writing(collection, rows) if self.is_lite else nullcontext()
 
-    async def _flush(self, space: Space) -> None:
+    async def _flush(self, collection: str) -> None:
         async with self.call("flush") as client:
-            await client.flush(collection_name(space))
+            await client.flush(collection)
 
     async def _prepare(self) -> None:
+        """All that was prepared, again: the server may have started anew."""
         async with self.call("start", _START_S) as client:
-            self.steps = await ensure(client, self.spec)
-            if self.is_lite:
-                for space in self.spec.collections:
-                    # What its log brought back after a crash is slow to search until flushed.
-                    await client.flush(collection_name(space))
+            await adopt(client, self.spec)
+        for version in self.versions:
+            await self.prepare(version)

@@ -21,7 +21,6 @@ import structlog
 from orchestrator.clients.milvus_errors import NAME
 from orchestrator.clients.milvus_spec import FlushPolicy
 from orchestrator.errors import ConfigurationError, SensoriumError, UnavailableError
-from orchestrator.types import Space
 
 __all__ = ["LiteGuard", "LiteProcess"]
 
@@ -167,16 +166,16 @@ class LiteGuard:
       search would miss them silently.
     """
 
-    def __init__(self, flush: Callable[[Space], Awaitable[None]], policy: FlushPolicy) -> None:
+    def __init__(self, flush: Callable[[str], Awaitable[None]], policy: FlushPolicy) -> None:
         self._flush = flush
         self._policy = policy
-        self._spaces: dict[Space, _Turns] = defaultdict(_Turns)
-        self._idle: dict[Space, asyncio.Task[None]] = {}
+        self._collections: dict[str, _Turns] = defaultdict(_Turns)
+        self._idle: dict[str, asyncio.Task[None]] = {}
 
     @contextlib.asynccontextmanager
-    async def reading(self, space: Space) -> AsyncIterator[None]:
+    async def reading(self, collection: str) -> AsyncIterator[None]:
         """Held around a search or a query."""
-        turns = self._spaces[space]
+        turns = self._collections[collection]
         while not turns.may_read.is_set():
             await turns.may_read.wait()
         turns.readers += 1
@@ -189,17 +188,25 @@ class LiteGuard:
                 turns.no_reader.set()
 
     @contextlib.asynccontextmanager
-    async def writing(self, space: Space, rows: int) -> AsyncIterator[None]:
+    async def writing(self, collection: str, rows: int) -> AsyncIterator[None]:
         """Held around a write of ``rows`` rows; may flush before it returns."""
-        turns = self._spaces[space]
+        turns = self._collections[collection]
         async with turns.writer:
             turns.unflushed += rows
             turns.last_write_s = asyncio.get_running_loop().time()
             yield
             if turns.unflushed >= self._policy.rows:
-                await self._flush_alone(space, turns)
-        if turns.unflushed and (space not in self._idle or self._idle[space].done()):
-            self._idle[space] = asyncio.create_task(self._flush_when_idle(space, turns))
+                await self._flush_alone(collection, turns)
+        if turns.unflushed and (collection not in self._idle or self._idle[collection].done()):
+            self._idle[collection] = asyncio.create_task(self._flush_when_idle(collection, turns))
+
+    async def forget(self, collection: str) -> None:
+        """Of a collection that is about to be dropped."""
+        task = self._idle.pop(collection, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        self._collections.pop(collection, None)
 
     async def close(self) -> None:
         """Stops waiting for quiet; Lite writes out what is left when it ends."""
@@ -208,24 +215,24 @@ class LiteGuard:
         await asyncio.gather(*self._idle.values(), return_exceptions=True)
         self._idle.clear()
 
-    async def _flush_when_idle(self, space: Space, turns: _Turns) -> None:
+    async def _flush_when_idle(self, collection: str, turns: _Turns) -> None:
         loop = asyncio.get_running_loop()
         while turns.unflushed:
             await asyncio.sleep(max(turns.last_write_s + self._policy.idle_s - loop.time(), 0.01))
             async with turns.writer:
                 if turns.unflushed and loop.time() - turns.last_write_s >= self._policy.idle_s:
                     try:
-                        await self._flush_alone(space, turns)
+                        await self._flush_alone(collection, turns)
                     except SensoriumError as error:
                         # Nothing is lost: the rows stay in Lite's log, and the next write flushes them.
-                        _log.warning("milvus.flush_failed", space=space, code=error.code)
+                        _log.warning("milvus.flush_failed", collection=collection, code=error.code)
                         return
 
-    async def _flush_alone(self, space: Space, turns: _Turns) -> None:
+    async def _flush_alone(self, collection: str, turns: _Turns) -> None:
         turns.may_read.clear()
         try:
             await turns.no_reader.wait()
-            await self._flush(space)
+            await self._flush(collection)
             turns.unflushed = 0
         finally:
             turns.may_read.set()

@@ -27,6 +27,7 @@ __all__ = [
     "to_entity",
     "to_hit",
     "vectors_of",
+    "version_of",
 ]
 
 ROW_ID: Final = "row_id"
@@ -42,6 +43,11 @@ def row_id(embedding_version: str, key: str) -> str:
 def key_of(row_id: str) -> str:
     """The row key in a primary key."""
     return row_id.split("/", 1)[1]
+
+
+def version_of(row_id: str) -> str:
+    """The embedding version in a primary key."""
+    return row_id.split("/", 1)[0]
 
 
 def spaces_of(row_id: str) -> tuple[Space, ...]:

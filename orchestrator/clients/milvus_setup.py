@@ -1,12 +1,14 @@
 """Creates what the YAML of ``milvus/`` describes, and verifies what is there already.
 
-It never drops or alters.
+Each embedding version has collections of its own, so that one can be filled while another answers, and goes
+whole. What is not as the YAML says is neither dropped nor altered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any, Final
@@ -20,19 +22,26 @@ from orchestrator.clients.milvus_spec import CollectionSpec, FieldSpec, IndexSte
 from orchestrator.errors import SchemaMismatchError
 from orchestrator.types import Space
 
-__all__ = ["PREFIX", "collection_name", "ensure"]
+__all__ = ["PREFIX", "adopt", "alias_name", "collection_name", "drop", "ensure", "point"]
 
 PREFIX: Final = "sensorium_"
+_HEX: Final = 8
 _creating: Final[WeakKeyDictionary[AsyncMilvusClient, asyncio.Lock]] = WeakKeyDictionary()
 
 
-def collection_name(space: Space) -> str:
-    """The name of the collection that holds a vector space."""
-    return PREFIX + space
+def collection_name(space: Space, embedding_version: str) -> str:
+    """The name of the collection that holds a vector space in one embedding version."""
+    return f"{PREFIX}{space}_{hashlib.sha256(embedding_version.encode()).hexdigest()[:_HEX]}"
 
 
-async def ensure(client: AsyncMilvusClient, spec: StoreSpec) -> dict[Space, IndexStep]:
-    """Every collection with its partitions and index, created where missing, verified and loaded.
+def alias_name(space: Space) -> str:
+    """The alias of the collection that searches are answered from, for whoever looks in from outside."""
+    return f"{PREFIX}{space}_current"
+
+
+async def ensure(client: AsyncMilvusClient, spec: StoreSpec, version: str) -> dict[Space, IndexStep]:
+    """Every collection of an embedding version with its partitions and index, created where missing, verified
+    and loaded.
 
     Each step is safe to repeat, so that a start cut short is completed by the next. Returns the index in use.
 
@@ -41,12 +50,49 @@ async def ensure(client: AsyncMilvusClient, spec: StoreSpec) -> dict[Space, Inde
     """
     # Milvus Lite does not bear two that create a collection: each opens its files with a manifest of its own.
     async with _creating.setdefault(client, asyncio.Lock()):
-        found = await asyncio.gather(*(_ensure(client, spec, space) for space in spec.collections))
+        found = await asyncio.gather(*(_ensure(client, spec, space, version) for space in spec.collections))
     return dict(zip(spec.collections, found, strict=True))
 
 
-async def _ensure(client: AsyncMilvusClient, spec: StoreSpec, space: Space) -> IndexStep:
-    name, collection = collection_name(space), spec.collections[space]
+async def drop(client: AsyncMilvusClient, spec: StoreSpec, version: str) -> None:
+    """Removes the collections of an embedding version; those that are gone already are passed over."""
+    async with _creating.setdefault(client, asyncio.Lock()):
+        for space in spec.collections:
+            name = collection_name(space, version)
+            if await client.has_collection(name):
+                await client.drop_collection(name)
+
+
+async def point(client: AsyncMilvusClient, spec: StoreSpec, version: str) -> None:
+    """Lets the aliases stand for the collections of an embedding version."""
+    for space in spec.collections:
+        name, alias = collection_name(space, version), alias_name(space)
+        try:
+            await client.alter_alias(name, alias)
+        except MilvusException:  # there is none yet
+            await client.create_alias(name, alias)
+
+
+async def adopt(client: AsyncMilvusClient, spec: StoreSpec) -> None:
+    """Gives collections of before there were several embedding versions the names that they would have now.
+
+    Which version they are of is what their rows say; those without rows are of no use.
+    """
+    for space in spec.collections:
+        if not await client.has_collection(old := PREFIX + space):
+            continue
+        await client.load_collection(old)
+        rows = await client.query(old, filter='row_id != ""', output_fields=["embedding_version"], limit=1)
+        if rows and not await client.has_collection(
+            new := collection_name(space, rows[0]["embedding_version"])
+        ):
+            await client.rename_collection(old, new)
+        else:
+            await client.drop_collection(old)
+
+
+async def _ensure(client: AsyncMilvusClient, spec: StoreSpec, space: Space, version: str) -> IndexStep:
+    name, collection = collection_name(space, version), spec.collections[space]
     if not await client.has_collection(name):
         # Another process may be doing the same: what counts is what stands there afterwards.
         with contextlib.suppress(MilvusException):

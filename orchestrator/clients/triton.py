@@ -19,10 +19,11 @@ every error of a Python model one and the same status.
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Final, NoReturn, Self
 
@@ -85,6 +86,16 @@ class TritonClient:
             ],
         )
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._served_as: Callable[[str], str] = _itself
+
+    def bound(self, served_as: Callable[[str], str]) -> TritonClient:
+        """The same server by other models: those that ``served_as`` names in the place of the plain names.
+
+        It has the channel of this client and ends with it.
+        """
+        other = copy.copy(self)
+        other._served_as = served_as
+        return other
 
     async def __aenter__(self) -> Self:
         return self
@@ -156,7 +167,7 @@ class TritonClient:
 
         A server that does not answer is not ready.
         """
-        names = (*EMBED_MODELS.values(), TRANSCRIBE_MODEL)
+        names = [self._served_as(name) for name in (*EMBED_MODELS.values(), TRANSCRIBE_MODEL)]
         try:
             answers = await asyncio.gather(
                 *(
@@ -181,7 +192,7 @@ class TritonClient:
 
     async def _version(self, model: str) -> str:
         """The highest version of a model that is loaded, "" when none is."""
-        request = service_pb2.ModelMetadataRequest(name=model)
+        request = service_pb2.ModelMetadataRequest(name=self._served_as(model))
         try:
             metadata = await self._stub.ModelMetadata(request, timeout=_READY_DEADLINE_S)
         except grpc.aio.AioRpcError as error:
@@ -203,6 +214,7 @@ class TritonClient:
     async def _call(
         self, request: service_pb2.ModelInferRequest, outputs: Sequence[str], deadline_s: float
     ) -> dict[str, bytes]:
+        request.model_name = self._served_as(request.model_name)
         for name in outputs:
             request.outputs.add(name=name)
         try:
@@ -211,6 +223,10 @@ class TritonClient:
             _raise(error, request.model_name)
         names = (output.name for output in response.outputs)
         return dict(zip(names, response.raw_output_contents, strict=False))
+
+
+def _itself(model: str) -> str:
+    return model
 
 
 def _arrays(model: str, inputs: AttendInputs | RerankInputs) -> service_pb2.ModelInferRequest:

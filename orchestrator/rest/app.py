@@ -27,9 +27,11 @@ from orchestrator.service import Service
 from orchestrator.settings import ApiSettings
 from sensorium.v1 import sensorium_pb2 as pb
 
-__all__ = ["TIMEOUT_HEADER", "build_app"]
+__all__ = ["RELEASE_HEADER", "TIMEOUT_HEADER", "build_app"]
 
 TIMEOUT_HEADER = "sensorium-timeout-ms"
+RELEASE_HEADER = "x-sensorium-release"
+"""Sent with a search, it names the release that is to answer."""
 _WEB = Path(__file__).resolve().parents[1] / "web"
 _PAGE_HEADERS = {
     "content-security-policy": (
@@ -56,7 +58,8 @@ def build_app(service: Service, files: Files, settings: ApiSettings) -> ASGIApp:
     async def search(request: Request) -> Response:
         timeout_s = _timeout_s(request)
         message = await read_search(request)
-        return message_response(await _unless_gone(request, service.search(message, timeout_s)))
+        work = service.search(message, timeout_s, request.headers.get(RELEASE_HEADER, ""))
+        return message_response(await _unless_gone(request, work))
 
     @app.put("/v1/items/{item_id}")
     async def upsert(request: Request, item_id: str) -> Response:

@@ -49,6 +49,12 @@ _TIMEOUT: _Json = {
     "description": "The answer is of no use after so many milliseconds.",
     "schema": {"type": "number", "exclusiveMinimum": 0},
 }
+_RELEASE: _Json = {
+    "name": "X-Sensorium-Release",
+    "in": "header",
+    "description": "The release that is to answer, one of those that Status names; unset: whichever is due.",
+    "schema": {"type": "string"},
+}
 
 
 def describe(version: str) -> _Json:
@@ -75,7 +81,7 @@ def describe(version: str) -> _Json:
                 "post": _operation(
                     "Search",
                     "SearchResponse",
-                    parameters=[_TIMEOUT],
+                    parameters=[_TIMEOUT, _RELEASE],
                     body={
                         "application/json": {"schema": _ref("SearchRequest")},
                         "multipart/form-data": {"schema": search_form},

@@ -117,7 +117,7 @@ class Range(_message.Message):
     def __init__(self, min: _Optional[float] = ..., max: _Optional[float] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
-    __slots__ = ("hits", "candidates", "parts", "stages", "total_ms", "degraded", "embedding_version", "request_id", "cached")
+    __slots__ = ("hits", "candidates", "parts", "stages", "total_ms", "degraded", "embedding_version", "request_id", "cached", "release")
     HITS_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
@@ -127,6 +127,7 @@ class SearchResponse(_message.Message):
     EMBEDDING_VERSION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CACHED_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
     hits: _containers.RepeatedCompositeFieldContainer[Hit]
     candidates: int
     parts: _containers.RepeatedCompositeFieldContainer[PartInfo]
@@ -136,7 +137,8 @@ class SearchResponse(_message.Message):
     embedding_version: str
     request_id: str
     cached: bool
-    def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., candidates: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[PartInfo, _Mapping]]] = ..., stages: _Optional[_Iterable[_Union[StageTime, _Mapping]]] = ..., total_ms: _Optional[float] = ..., degraded: _Optional[_Iterable[str]] = ..., embedding_version: _Optional[str] = ..., request_id: _Optional[str] = ..., cached: _Optional[bool] = ...) -> None: ...
+    release: str
+    def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., candidates: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[PartInfo, _Mapping]]] = ..., stages: _Optional[_Iterable[_Union[StageTime, _Mapping]]] = ..., total_ms: _Optional[float] = ..., degraded: _Optional[_Iterable[str]] = ..., embedding_version: _Optional[str] = ..., request_id: _Optional[str] = ..., cached: _Optional[bool] = ..., release: _Optional[str] = ...) -> None: ...
 
 class PartInfo(_message.Message):
     __slots__ = ("modality", "format", "transcript", "cached")
@@ -351,7 +353,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("version", "profile", "embedding_version", "items", "rows", "dependencies", "models")
+    __slots__ = ("version", "profile", "embedding_version", "items", "rows", "dependencies", "models", "release", "releases")
     class RowsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -373,6 +375,13 @@ class Status(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class ReleasesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: ReleaseStatus
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[ReleaseStatus, _Mapping]] = ...) -> None: ...
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -380,6 +389,8 @@ class Status(_message.Message):
     ROWS_FIELD_NUMBER: _ClassVar[int]
     DEPENDENCIES_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    RELEASES_FIELD_NUMBER: _ClassVar[int]
     version: str
     profile: str
     embedding_version: str
@@ -387,7 +398,53 @@ class Status(_message.Message):
     rows: _containers.ScalarMap[str, int]
     dependencies: _containers.ScalarMap[str, str]
     models: _containers.ScalarMap[str, str]
-    def __init__(self, version: _Optional[str] = ..., profile: _Optional[str] = ..., embedding_version: _Optional[str] = ..., items: _Optional[int] = ..., rows: _Optional[_Mapping[str, int]] = ..., dependencies: _Optional[_Mapping[str, str]] = ..., models: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    release: str
+    releases: _containers.MessageMap[str, ReleaseStatus]
+    def __init__(self, version: _Optional[str] = ..., profile: _Optional[str] = ..., embedding_version: _Optional[str] = ..., items: _Optional[int] = ..., rows: _Optional[_Mapping[str, int]] = ..., dependencies: _Optional[_Mapping[str, str]] = ..., models: _Optional[_Mapping[str, str]] = ..., release: _Optional[str] = ..., releases: _Optional[_Mapping[str, ReleaseStatus]] = ...) -> None: ...
+
+class ReleaseStatus(_message.Message):
+    __slots__ = ("role", "embedding_version", "state", "items_done", "items_total", "percent", "comparisons")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_VERSION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_DONE_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    PERCENT_FIELD_NUMBER: _ClassVar[int]
+    COMPARISONS_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    embedding_version: str
+    state: str
+    items_done: int
+    items_total: int
+    percent: float
+    comparisons: _containers.RepeatedCompositeFieldContainer[CanaryComparison]
+    def __init__(self, role: _Optional[str] = ..., embedding_version: _Optional[str] = ..., state: _Optional[str] = ..., items_done: _Optional[int] = ..., items_total: _Optional[int] = ..., percent: _Optional[float] = ..., comparisons: _Optional[_Iterable[_Union[CanaryComparison, _Mapping]]] = ...) -> None: ...
+
+class CanaryComparison(_message.Message):
+    __slots__ = ("modality", "current", "canary", "breaches")
+    MODALITY_FIELD_NUMBER: _ClassVar[int]
+    CURRENT_FIELD_NUMBER: _ClassVar[int]
+    CANARY_FIELD_NUMBER: _ClassVar[int]
+    BREACHES_FIELD_NUMBER: _ClassVar[int]
+    modality: str
+    current: ReleaseFigures
+    canary: ReleaseFigures
+    breaches: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, modality: _Optional[str] = ..., current: _Optional[_Union[ReleaseFigures, _Mapping]] = ..., canary: _Optional[_Union[ReleaseFigures, _Mapping]] = ..., breaches: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ReleaseFigures(_message.Message):
+    __slots__ = ("requests", "error_rate", "p50_ms", "p95_ms", "median_score")
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_RATE_FIELD_NUMBER: _ClassVar[int]
+    P50_MS_FIELD_NUMBER: _ClassVar[int]
+    P95_MS_FIELD_NUMBER: _ClassVar[int]
+    MEDIAN_SCORE_FIELD_NUMBER: _ClassVar[int]
+    requests: int
+    error_rate: float
+    p50_ms: float
+    p95_ms: float
+    median_score: float
+    def __init__(self, requests: _Optional[int] = ..., error_rate: _Optional[float] = ..., p50_ms: _Optional[float] = ..., p95_ms: _Optional[float] = ..., median_score: _Optional[float] = ...) -> None: ...
 
 class Error(_message.Message):
     __slots__ = ("code", "message", "part", "kind", "limit")

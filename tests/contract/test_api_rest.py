@@ -21,10 +21,11 @@ def filled(message: Message, depth: int = 0) -> Message:
         return message
     for field in message.DESCRIPTOR.fields:
         if field.message_type and field.message_type.GetOptions().map_entry:
-            value = (
-                7 if field.message_type.fields_by_name["value"].type == FieldDescriptor.TYPE_UINT64 else "v"
-            )
-            getattr(message, field.name)["k"] = value
+            value = field.message_type.fields_by_name["value"]
+            if value.message_type:
+                filled(getattr(message, field.name)["k"], depth + 1)
+            else:
+                getattr(message, field.name)["k"] = scalar(value)
         elif field.message_type and field.is_repeated:
             filled(getattr(message, field.name).add(), depth + 1)
         elif field.message_type:

@@ -152,7 +152,7 @@ async def test_the_callers_deadline_ends_the_work(served: Served) -> None:
     assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     await asyncio.sleep(0.2)
     assert world.encoder.running["embed"] == 0
-    assert world.pipeline.gate.active == 0
+    assert world.common.gate.active == 0
 
 
 async def test_a_cancelled_call_ends_the_work(served: Served) -> None:
@@ -194,13 +194,13 @@ async def test_a_caller_that_leaves_the_queue_makes_room_at_once(
         api = rpc.SensoriumStub(channel)
         first, second = api.Search(text("a")), api.Search(text("b"))
         await asyncio.sleep(0.2)
-        assert (world.pipeline.gate.active, world.pipeline.gate.waiting) == (1, 1)
+        assert (world.common.gate.active, world.pipeline.gate.waiting) == (1, 1)
         second.cancel()
         await asyncio.sleep(0.2)
-        assert (world.pipeline.gate.active, world.pipeline.gate.waiting) == (1, 0)
+        assert (world.common.gate.active, world.pipeline.gate.waiting) == (1, 0)
         first.cancel()
         await asyncio.sleep(0.2)
-        assert world.pipeline.gate.active == 0
+        assert world.common.gate.active == 0
 
 
 async def test_messages_are_bounded(make_world: MakeWorld, serving: Serving) -> None:

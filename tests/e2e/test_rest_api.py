@@ -155,7 +155,7 @@ async def test_the_callers_deadline(rest: Rest) -> None:
         "/v1/search", json={"parts": [{"text": "slow"}]}, headers={"Sensorium-Timeout-Ms": "200"}
     )
     assert late.status_code == 504
-    assert world.pipeline.gate.active == 0
+    assert world.common.gate.active == 0
     for value in ("x", "0", "-1", "nan", "inf"):
         bad = await client.post(
             "/v1/search", json={"parts": [{"text": "a"}]}, headers={"Sensorium-Timeout-Ms": value}
@@ -182,7 +182,7 @@ async def test_a_caller_that_hangs_up_ends_the_work(rest: Rest) -> None:
         await client.post("/v1/search", json={"parts": [{"text": "slow"}]}, timeout=0.5)
     await asyncio.sleep(0.3)
     assert world.store.running["search"] == 0
-    assert world.pipeline.gate.active == 0
+    assert world.common.gate.active == 0
 
 
 async def test_who_finds_it_full_is_told_when_to_come_back(make_world: MakeWorld, serving: Serving) -> None:

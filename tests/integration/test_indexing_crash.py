@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from indexing_support import VERSION, HashEncoder, draft, make_indexer
+from indexing_support import VERSION, HashEncoder, draft, make_indexer, make_maintenance
 
-from indexing import Maintenance
 from orchestrator.clients.items import ItemStore
 from orchestrator.clients.milvus import VectorStore
 from orchestrator.settings import MilvusSettings
@@ -53,14 +52,15 @@ def _environment() -> dict[str, str]:
 async def contents(home: Path) -> tuple[dict[str, FloatArray], list[str], dict[Modality, int]]:
     """Vectors by row, ids of items, and rows per modality, after whatever is to be put right was."""
     async with VectorStore(MilvusSettings(), home) as rows, ItemStore(home / "data") as items:
+        await rows.prepare(VERSION)
         indexer = make_indexer(HashEncoder(), rows, items)
-        await Maintenance(indexer, rows, items, embedding_version=VERSION, compact_every_s=60).recover()
+        await make_maintenance(indexer, rows, items).recover()
         ids = [item_id async for item_id in items.ids()]
         row_ids = [row for item_id in ids for row in (await items.state(item_id)).row_ids]
         assert await items.pending() == []
         assert await rows.missing(row_ids) == set()
         keys = [row_id.split("/", 1)[1] for row_id in row_ids]
-        return dict(await rows.vectors(keys, VERSION, 30.0)), ids, dict(await rows.counts())
+        return dict(await rows.vectors(keys, VERSION, 30.0)), ids, dict(await rows.counts(VERSION))
 
 
 @pytest.mark.parametrize("with_milvus", [False, True], ids=["indexer", "indexer and Milvus"])
@@ -86,7 +86,7 @@ async def test_killed_at_several_points_and_resumed(tmp_path: Path, with_milvus:
 async def test_an_item_through_its_life_on_each_server(vector_store: VectorStore, tmp_path: Path) -> None:
     async with ItemStore(tmp_path) as items:
         indexer = make_indexer(HashEncoder(), vector_store, items)
-        tending = Maintenance(indexer, vector_store, items, embedding_version=VERSION, compact_every_s=60)
+        tending = make_maintenance(indexer, vector_store, items)
 
         async def found(item: ItemDraft, expression: str = "") -> list[str]:
             query = (await HashEncoder().embed(Modality.IMAGE, item.media[0], 1.0)).unified[None]
@@ -110,5 +110,5 @@ async def test_an_item_through_its_life_on_each_server(vector_store: VectorStore
         assert await found(draft(4)) == ["item.0004"]
         assert await indexer.compact() == 2
         assert await found(draft(4)) == ["item.0004"]
-        assert sum((await vector_store.counts()).values()) == await items.row_count()
+        assert sum((await vector_store.counts(VERSION)).values()) == await items.row_count(VERSION)
         assert await tending.recover() == 0

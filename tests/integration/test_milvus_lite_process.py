@@ -54,6 +54,7 @@ def lite_process(data_dir: Path) -> psutil.Process:
 
 async def test_killed_it_is_started_again_with_every_row(tmp_path: Path) -> None:
     async with VectorStore(MilvusSettings(), tmp_path) as store:
+        await store.prepare(VERSION)
         await store.upsert([row(n) for n in range(20)])
         before = lite_process(tmp_path)
         before.kill()
@@ -61,16 +62,17 @@ async def test_killed_it_is_started_again_with_every_row(tmp_path: Path) -> None
             while not await store.ready():  # noqa: ASYNC110 - another process's state has no event
                 await asyncio.sleep(0.1)
         assert lite_process(tmp_path).pid != before.pid
-        assert (await store.counts())[Modality.TEXT] == 20
+        assert (await store.counts(VERSION))[Modality.TEXT] == 20
         query = row(7).embedding.unified[None]
         (hits,) = await store.search("unified", Modality.TEXT, query, 1, "", VERSION, 10.0)
         assert hits[0].item_id == "item.7"
         await store.upsert([row(20)])
-        assert (await store.counts())[Modality.TEXT] == 21
+        assert (await store.counts(VERSION))[Modality.TEXT] == 21
 
 
 async def test_while_it_is_away_calls_fail_typed_and_soon(tmp_path: Path) -> None:
     async with VectorStore(MilvusSettings(), tmp_path) as store:
+        await store.prepare(VERSION)
         process = lite_process(tmp_path)
         process.suspend()
         try:
@@ -95,9 +97,11 @@ async def test_it_listens_on_loopback_only_and_ends_with_the_store(tmp_path: Pat
 
 async def test_rows_outlive_a_restart_of_the_store(tmp_path: Path) -> None:
     async with VectorStore(MilvusSettings(), tmp_path) as store:
+        await store.prepare(VERSION)
         await store.upsert([row(n) for n in range(3)])
     async with VectorStore(MilvusSettings(), tmp_path) as store:
-        assert (await store.counts())[Modality.TEXT] == 3
+        await store.prepare(VERSION)
+        assert (await store.counts(VERSION))[Modality.TEXT] == 3
         assert await store.missing([f"{VERSION}/{row(n).key}" for n in range(3)]) == set()
 
 

@@ -17,8 +17,9 @@ from orchestrator.clients.milvus_spec import StoreSpec, load_spec
 from orchestrator.errors import ConfigurationError, SchemaMismatchError, UnavailableError
 from orchestrator.settings import MilvusSettings
 
-AUDIO = collection_name("audio")
-UNIFIED = collection_name("unified")
+VERSION = "v-1"
+AUDIO = collection_name("audio", VERSION)
+UNIFIED = collection_name("unified", VERSION)
 
 
 @pytest.fixture
@@ -33,10 +34,10 @@ async def client(milvus_settings: MilvusSettings, tmp_path: Path) -> AsyncIterat
     shared = ("unified", "audio", "video") if milvus_settings.uri else ()
     async with AsyncMilvusClient(uri=uri, dedicated=True) as bare:
         for space in shared:
-            await bare.drop_collection(collection_name(space))  # type: ignore[arg-type]
+            await bare.drop_collection(collection_name(space, VERSION))  # type: ignore[arg-type]
         yield bare
         for space in shared:
-            await bare.drop_collection(collection_name(space))  # type: ignore[arg-type]
+            await bare.drop_collection(collection_name(space, VERSION))  # type: ignore[arg-type]
     await lite.stop()
 
 
@@ -48,14 +49,14 @@ def spec(milvus_settings: MilvusSettings) -> StoreSpec:
 async def test_creating_is_idempotent_and_completes_what_was_cut_short(
     client: AsyncMilvusClient, spec: StoreSpec
 ) -> None:
-    first = await ensure(client, spec)
+    first = await ensure(client, spec, VERSION)
     assert set(first) == {"unified", "audio", "video"}
     assert {"text", "image", "audio", "video"} <= set(await client.list_partitions(UNIFIED))
-    assert await ensure(client, spec) == first
+    assert await ensure(client, spec, VERSION) == first
     await client.release_collection(UNIFIED)
     await client.drop_index(UNIFIED, "vector")
     await client.drop_partition(UNIFIED, "video")
-    assert await ensure(client, spec) == first
+    assert await ensure(client, spec, VERSION) == first
     assert "video" in await client.list_partitions(UNIFIED)
 
 
@@ -67,10 +68,10 @@ async def test_two_that_create_at_once_agree(
         other = client
         if milvus_settings.uri is not None:
             other = await held.enter_async_context(AsyncMilvusClient(uri=milvus_settings.uri, dedicated=True))
-        both = ensure(client, spec), ensure(other, spec)
+        both = ensure(client, spec, VERSION), ensure(other, spec, VERSION)
         found = await asyncio.gather(*both, return_exceptions=True)
     assert not any(isinstance(one, SchemaMismatchError) for one in found), found
-    assert set(await ensure(client, spec)) == {"unified", "audio", "video"}
+    assert set(await ensure(client, spec, VERSION)) == {"unified", "audio", "video"}
 
 
 async def test_other_fields_are_named_and_left_alone(client: AsyncMilvusClient, spec: StoreSpec) -> None:
@@ -82,7 +83,7 @@ async def test_other_fields_are_named_and_left_alone(client: AsyncMilvusClient, 
     await client.create_collection(AUDIO, schema=schema)
     before = await client.describe_collection(AUDIO)
     with pytest.raises(SchemaMismatchError) as caught:
-        await ensure(client, spec)
+        await ensure(client, spec, VERSION)
     message = caught.value.message
     for part in (
         AUDIO,
@@ -100,7 +101,7 @@ async def test_other_fields_are_named_and_left_alone(client: AsyncMilvusClient, 
 
 
 async def test_another_index_is_named(client: AsyncMilvusClient, spec: StoreSpec) -> None:
-    await ensure(client, spec)
+    await ensure(client, spec, VERSION)
     await client.release_collection(AUDIO)
     await client.drop_index(AUDIO, "vector")
     params = MilvusClient.prepare_index_params()
@@ -115,7 +116,7 @@ async def test_another_index_is_named(client: AsyncMilvusClient, spec: StoreSpec
     sync.create_index(AUDIO, params, sync=False)
     sync.close()
     with pytest.raises(SchemaMismatchError, match="metric_type COSINE instead of L2") as caught:
-        await ensure(client, spec)
+        await ensure(client, spec, VERSION)
     assert "the index has M 4 instead of 16" in caught.value.message
     assert "efConstruction" not in caught.value.message
 

@@ -115,7 +115,7 @@ async def test_writing_a_row_again_replaces_it(vector_store: VectorStore) -> Non
     await vector_store.upsert([row(1, price=99.0)])
     assert await found(vector_store) == ["item.1", "item.2"]
     assert await found(vector_store, "price == 99.0") == ["item.1"]
-    assert (await vector_store.counts())[Modality.IMAGE] == 2
+    assert (await vector_store.counts(VERSION))[Modality.IMAGE] == 2
 
 
 async def test_a_write_is_found_when_it_has_returned(vector_store: VectorStore) -> None:
@@ -186,7 +186,7 @@ async def test_soft_delete_hides_and_a_new_upsert_shows_again(vector_store: Vect
         )
         == []
     )
-    assert (await vector_store.counts())[Modality.IMAGE] == 1
+    assert (await vector_store.counts(VERSION))[Modality.IMAGE] == 1
     hidden = await vector_store.deleted_rows()
     assert set(hidden) == {"item.1"}
     await vector_store.upsert([row(1)])
@@ -240,7 +240,7 @@ async def test_searches_and_writes_at_once_lose_nothing(vector_store: VectorStor
             await asyncio.sleep(0.01)
 
     await asyncio.gather(*(write(n) for n in range(100, 600, 100)), *(search() for _ in range(3)))
-    assert (await vector_store.counts())[Modality.IMAGE] == 540
+    assert (await vector_store.counts(VERSION))[Modality.IMAGE] == 540
 
 
 async def test_deadline_and_refusals_are_typed(vector_store: VectorStore) -> None:

@@ -28,7 +28,7 @@ def ask(words: str = WORDS) -> pb.SearchRequest:
 async def known(world: World) -> None:
     """Waits until the store knows the last change of ``world``'s catalogue."""
     for _ in range(200):
-        if await world.pipeline.generations.current() is not None:
+        if await world.common.generations.current() is not None:
             return
         await asyncio.sleep(0.02)
     raise AssertionError("the change was never told")
@@ -67,7 +67,7 @@ async def test_a_change_reaches_the_other_process_within_the_bound(
     await one.add("toad", f"toad {WORDS}")
     await known(one)
     assert "toad" in [hit.item.id for hit in (await one.service.search(ask())).hits]
-    other.pipeline.generations._clock = lambda: time.monotonic() + 1.0  # one bound later
+    other.common.generations._clock = lambda: time.monotonic() + 1.0  # one bound later
     assert "toad" in [hit.item.id for hit in (await other.service.search(ask())).hits]
 
 
@@ -160,7 +160,7 @@ async def test_a_redis_that_goes_away_is_a_miss_and_then_left_alone(
     finally:
         redis_server.start()
     now_s[0] += 10.0
-    world.pipeline.generations._clock = lambda: time.monotonic() + 10.0
+    world.common.generations._clock = lambda: time.monotonic() + 10.0
     await world.service.search(ask("frog"))
     assert (await world.service.search(ask("frog"))).cached
 

@@ -81,6 +81,8 @@ RINGS: tuple[frozenset[str], ...] = (
             "diversify",
             "filters",
             "metrics",
+            "release_metrics",
+            "canary",
         }
     )
     | frozenset({"logs", "profile", "quality", "strengths", "fair_queue", "generations"}),
@@ -90,7 +92,10 @@ RINGS: tuple[frozenset[str], ...] = (
     frozenset({"attend", "embed", "answer_cache", "transcribe", "retrieve", "personalise", "rerank"}),
     frozenset({"hop", "expand", "record"}),
     frozenset({"refine"}),
-    frozenset({"pipeline"}),
+    frozenset({"common"}),
+    frozenset({"runtime"}),
+    frozenset({"pipeline", "lineup"}),
+    frozenset({"release_wire", "follow"}),
     frozenset({"service"}),
     frozenset({"grpc_server", "rest"}),
     frozenset({"server"}),

@@ -9,9 +9,18 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from indexing_support import VERSION, HashEncoder, MemoryRows, draft, make_indexer, picture, sound
+from indexing_support import (
+    VERSION,
+    HashEncoder,
+    MemoryRows,
+    draft,
+    make_indexer,
+    make_maintenance,
+    picture,
+    sound,
+)
 
-from indexing import Indexer, Maintenance
+from indexing import Indexer
 from indexing.fields import checked_item, item_text
 from indexing.prepare import TEXT_INDEX
 from media import Limits, Modality
@@ -122,7 +131,10 @@ async def test_another_embedding_version_takes_over(
     await make_indexer(encoder, rows, items).upsert(draft(1))
     outcome = await make_indexer(encoder, rows, items, version="test-2").upsert(draft(1))
     assert outcome.outcome is Outcome.INDEXED
-    assert {row.embedding_version for row in rows.rows.values()} == {"test-2"}
+    (old, new) = (rows.of_version(version) for version in (VERSION, "test-2"))
+    assert len(old) == len(new) == outcome.rows
+    await make_indexer(encoder, rows, items, version="test-2").upsert(draft(1, title="Other"))
+    assert not rows.of_version(VERSION), "rows of what the item no longer is"
 
 
 @pytest.mark.parametrize(
@@ -252,10 +264,6 @@ def test_fields_are_normalised() -> None:
 # ---- a failure between any two steps ----
 
 
-def maintenance(indexer: Indexer, rows: MemoryRows, items: ItemStore, version: str = VERSION) -> Maintenance:
-    return Maintenance(indexer, rows, items, embedding_version=version, compact_every_s=60.0)
-
-
 @pytest.mark.parametrize("step", ["upsert", "delete"])
 @pytest.mark.parametrize("redo", ["the same again", "the former again", "nothing"])
 async def test_a_change_cut_short_is_put_right(
@@ -274,7 +282,7 @@ async def test_a_change_cut_short_is_put_right(
         assert (await indexer.upsert(wanted)).outcome is Outcome.INDEXED
     else:
         wanted = draft(3)
-        assert await maintenance(indexer, rows, items).recover() == 1
+        assert await make_maintenance(indexer, rows, items).recover() == 1
     clean = MemoryRows()
     await _index_elsewhere(wanted, clean, items.blob_path("x").parents[1] / "elsewhere")
     assert rows.rows.keys() == clean.rows.keys()
@@ -295,7 +303,7 @@ async def test_a_first_upsert_cut_short_leaves_nothing_after_recovery(
     with pytest.raises(DependencyError):
         await indexer.upsert(draft(1))
     assert rows.rows
-    assert await maintenance(indexer, rows, items).recover() == 1
+    assert await make_maintenance(indexer, rows, items).recover() == 1
     assert not rows.rows
     assert await items.pending() == []
 
@@ -314,7 +322,7 @@ async def test_a_delete_cut_short_is_taken_back(indexer: Indexer, rows: MemoryRo
     ids = rows.of("item.0001")
     await items.begin("item.0001", [])
     await rows.mark_deleted(["item.0001"])
-    await maintenance(indexer, rows, items).recover()
+    await make_maintenance(indexer, rows, items).recover()
     assert rows.of("item.0001") == ids
 
 
@@ -325,9 +333,9 @@ async def test_recovery_after_milvus_was_emptied(
         await indexer.upsert(draft(number))
     before = dict(rows.rows)
     rows.rows.clear()
-    assert await maintenance(indexer, rows, items).recover() == 5
+    assert await make_maintenance(indexer, rows, items).recover() == 5
     assert rows.rows.keys() == before.keys()
-    assert await maintenance(indexer, rows, items).recover() == 0
+    assert await make_maintenance(indexer, rows, items).recover() == 0
 
 
 async def test_recovery_to_another_embedding_version(
@@ -336,9 +344,8 @@ async def test_recovery_to_another_embedding_version(
     for number in range(5):
         await indexer.upsert(draft(number))
     newer = make_indexer(encoder, rows, items, version="test-2")
-    assert await maintenance(newer, rows, items, "test-2").recover() == 5
-    assert {row.embedding_version for row in rows.rows.values()} == {"test-2"}
-    assert await items.row_count() == len(rows.rows)
+    assert await make_maintenance(newer, rows, items).recover() == 5
+    assert await items.row_count("test-2") == len(rows.of_version("test-2")) == len(rows.of_version(VERSION))
 
 
 async def test_maintenance_runs_beside_and_survives_failures(
@@ -346,7 +353,7 @@ async def test_maintenance_runs_beside_and_survives_failures(
 ) -> None:
     await indexer.upsert(draft(1))
     await indexer.delete(["item.0001"])
-    tending = Maintenance(indexer, rows, items, embedding_version=VERSION, compact_every_s=0.05)
+    tending = make_maintenance(indexer, rows, items, compact_every_s=0.05)
     rows.fail["delete"] = UnavailableError("milvus", "restarting")
     tending.start()
     async with asyncio.timeout(10):

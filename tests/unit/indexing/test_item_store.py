@@ -35,7 +35,7 @@ ITEM = CatalogueItem(
 async def put(store: ItemStore, item: CatalogueItem, *blobs: bytes, version: str = "v") -> None:
     async with store.holding(blobs):
         await store.begin(item.id, [f"{version}/{item.id}"])
-        await store.commit(item, version, [f"{version}/{item.id}"])
+        await store.commit(item, [f"{version}/{item.id}"])
 
 
 def blobs(home: Path) -> set[str]:
@@ -68,17 +68,16 @@ async def test_state_follows_begin_commit_and_delete(tmp_path: Path) -> None:
     async with ItemStore(tmp_path) as store:
         state = await store.state("a")
         assert (state.item, state.pending, state.row_ids) == (None, False, ())
-        await store.begin("a", ["r1", "r2"])
+        await store.begin("a", ["v1/1", "v2/2"])
         state = await store.state("a")
-        assert (state.item, state.pending, state.row_ids) == (None, True, ("r1", "r2"))
+        assert (state.item, state.pending, state.row_ids) == (None, True, ("v1/1", "v2/2"))
         assert await store.pending() == ["a"]
-        await store.commit(CatalogueItem(id="a"), "v1", ["r2", "r3"])
+        await store.commit(CatalogueItem(id="a"), ["v2/2", "v2/3"])
         state = await store.state("a")
-        assert (state.pending, state.row_ids, state.embedding_version) == (False, ("r2", "r3"), "v1")
-        assert (await store.pending(), await store.row_count()) == ([], 2)
-        assert (await store.outdated("v1"), await store.outdated("v2")) == ([], ["a"])
-        await store.begin("a", ["r4"])
-        assert (await store.state("a")).row_ids == ("r2", "r3", "r4")
+        assert (state.pending, state.row_ids) == (False, ("v2/2", "v2/3"))
+        assert (await store.pending(), await store.row_count("v2")) == ([], 2)
+        await store.begin("a", ["v3/4"])
+        assert (await store.state("a")).row_ids == ("v2/2", "v2/3", "v3/4")
         await store.delete("a")
         state = await store.state("a")
         assert (state.item, state.pending, state.row_ids) == (None, False, ())
@@ -105,7 +104,7 @@ async def test_a_held_blob_outlives_its_last_item(tmp_path: Path) -> None:
             assert hashes == [one.sha256, one.sha256]
             await store.delete("a")
             assert blobs(tmp_path) == {one.sha256}
-            await store.commit(CatalogueItem(id="b", media=(one,)), "v", [])
+            await store.commit(CatalogueItem(id="b", media=(one,)), [])
         assert blobs(tmp_path) == {one.sha256}
         with pytest.raises(RuntimeError):
             async with store.holding([b"unused"]):
@@ -177,7 +176,7 @@ async def test_a_failed_commit_changes_nothing(tmp_path: Path) -> None:
     async with ItemStore(tmp_path) as store:
         await put(store, ITEM, b"one", b"two")
         with pytest.raises(DependencyError):
-            await store.commit(replace(ITEM, title="new", price="not a number"), "v", ["r"])  # type: ignore[arg-type]
+            await store.commit(replace(ITEM, title="new", price="not a number"), ["r"])  # type: ignore[arg-type]
         assert await store.get("a") == ITEM
         assert (await store.state("a")).row_ids == ("v/a",)
 

@@ -10,7 +10,6 @@ from orchestrator.errors import OverloadedError, UnavailableError
 from orchestrator.generations import BOUND_S, Generations
 from orchestrator.query import QueryPart, SearchOptions, SearchQuery, SearchResult
 from orchestrator.settings import AdmissionSettings, CacheSettings
-from orchestrator.trace import Trace
 from sensorium.v1 import sensorium_pb2 as pb
 
 ON = CacheSettings()
@@ -185,8 +184,8 @@ async def test_it_is_bounded_in_bytes(make_world: MakeWorld) -> None:
         await world.add(f"i{number}", f"frog number {number}")
     for number in range(20):
         await world.service.search(ask(f"frog {number}", limit=3))
-        assert world.pipeline.answers.size_bytes <= 4000
-    assert world.pipeline.answers.size_bytes > 0
+        assert world.common.answers.size_bytes <= 4000
+    assert world.common.answers.size_bytes > 0
     assert (await world.service.search(ask("frog 19", limit=3))).cached
     assert not (await world.service.search(ask("frog 0", limit=3))).cached
 
@@ -209,7 +208,7 @@ async def test_hits_of_a_zipf_workload(shop: World) -> None:
     """2,000 searches over 1,000 questions, as the load tests draw them: at least 68 % come from the cache."""
     ranks = np.arange(1, 1001) ** -1.1
     drawn = np.random.default_rng(17).choice(1000, 2000, p=ranks / ranks.sum())
-    answers = [await shop.pipeline.search(query(f"frog {number}"), Trace()) for number in drawn]
+    answers = [await shop.answer(query(f"frog {number}")) for number in drawn]
     assert sum(answer.cached for answer in answers) == len(drawn) - len(set(drawn.tolist()))
     assert sum(answer.cached for answer in answers) / len(drawn) >= 0.68
 
@@ -220,11 +219,11 @@ def query(words: str) -> SearchQuery:
 
 async def test_a_value_that_is_no_answer_is_a_miss(shop: World) -> None:
     async def asked() -> SearchResult:
-        return await shop.pipeline.search(query("frog"), Trace())
+        return await shop.answer(query("frog"))
 
     await asked()
-    (key,) = shop.pipeline.answers._entries
-    shop.pipeline.answers._entries[key] = b"\xff\xffnot a message"
+    (key,) = shop.common.answers._entries
+    shop.common.answers._entries[key] = b"\xff\xffnot a message"
     assert not (await asked()).cached
     assert (await asked()).cached
 

@@ -151,7 +151,7 @@ def test_embedding_keys_tell_content_modality_and_version_apart() -> None:
     assert len(keys) == 4 * 2 * 2
 
 
-def test_a_setup_is_models_weights_settings_and_catalogue() -> None:
+def test_a_setup_is_release_weights_settings_and_catalogue() -> None:
     plain = Settings()
     others = [
         (Settings(retrieve=RetrieveSettings(rows_per_search=50)), EMBEDDING_SET),
@@ -161,6 +161,7 @@ def test_a_setup_is_models_weights_settings_and_catalogue() -> None:
         (plain, replace(EMBEDDING_SET, version="fake-2")),
         (plain, replace(EMBEDDING_SET, profile="other")),
     ]
-    setups = [setup_of(plain, EMBEDDING_SET), *(setup_of(*other) for other in others)]
+    setups = [setup_of(plain, EMBEDDING_SET, "r1", "a"), *(setup_of(*other, "r1", "a") for other in others)]
+    setups += [setup_of(plain, EMBEDDING_SET, *other) for other in (("r2", "a"), ("r1", "b"))]
     assert len(set(setups)) == len(setups)
-    assert setup_of(Settings(), EMBEDDING_SET) == setups[0]
+    assert setup_of(Settings(), EMBEDDING_SET, "r1", "a") == setups[0]

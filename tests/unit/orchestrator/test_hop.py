@@ -57,9 +57,7 @@ async def test_scores_are_products_along_the_path(make_world: MakeWorld) -> None
     query, picture, clip = direction("red fox"), direction("red fox snow"), direction("fox snow running")
 
     def probability(a: FloatArray, b: FloatArray) -> float:
-        return world.pipeline.embedding_set.calibration.score(
-            Modality.TEXT, Modality.TEXT, "unified", float(a @ b)
-        )
+        return world.embedding_set.calibration.score(Modality.TEXT, Modality.TEXT, "unified", float(a @ b))
 
     path = probability(query, picture) * probability(picture, clip)
     expected = 1 - (1 - probability(query, clip)) * (1 - 0.5 * path)

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from media import Limits, Modality
+from media import Modality
 from orchestrator.calibrate import load_embedding_set
 from orchestrator.errors import ConfigurationError
 from orchestrator.evidence import Evidence, PairWeight, evidence_name
 from orchestrator.fusion import explain, fuse
-from orchestrator.pipeline import Pipeline
+from orchestrator.lineup import Served
 from orchestrator.query import Signal, SignalSpace
 from orchestrator.settings import ExpandSettings, FusionSettings
 from orchestrator.types import RowHit
@@ -176,18 +176,9 @@ async def test_the_pipeline_fuses_by_weights_unless_it_is_told_not_to(
     world = make_world(fusion=FusionSettings(learned=learned), expand=ExpandSettings(enabled=False))
     await world.add("frog", "green frog")
     plain = await world.search("green frog", mmr_lambda=1.0)
-    await world.pipeline.close()
     weighed = Evidence(-3.0, {"text->text": PairWeight(0.25, -5.0)})
     embedding_set = replace(EMBEDDING_SET, fusion={TEXT: weighed})
-    world.pipeline = Pipeline(
-        world.settings,
-        Limits(),
-        embedding_set,
-        world.encoder,
-        world.store,
-        world.items,
-        world.feedback,
-    )
+    world.served = Served(world.runtime(embedding_set))
     result = await world.search("green frog", mmr_lambda=1.0)
     (hit,), (before,) = result.hits, plain.hits
     (signal,) = hit.signals

@@ -28,7 +28,7 @@ from orchestrator.settings import (
     DiversifySettings,
     RetrieveSettings,
 )
-from orchestrator.trace import STAGES, Trace
+from orchestrator.trace import STAGES
 from orchestrator.types import Transcript
 
 
@@ -296,7 +296,7 @@ async def test_what_cannot_be_answered_is_refused_before_it_costs_anything(
     world: World, query: SearchQuery, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        await world.pipeline.search(query, Trace())
+        await world.answer(query)
     assert not world.encoder.calls
 
 
@@ -388,7 +388,7 @@ async def test_the_callers_deadline_bounds_the_whole(world: World) -> None:
     world.encoder.delay_s["embed"] = 30.0
     query = SearchQuery(parts=(QueryPart("frog"),))
     with pytest.raises((DeadlineError, TimeoutError)):
-        await asyncio.wait_for(world.pipeline.search(query, Trace(), 0.1), 5)
+        await asyncio.wait_for(world.answer(query, 0.1), 5)
     await asyncio.sleep(0)
     assert world.encoder.running["embed"] == 0
 
@@ -397,14 +397,14 @@ async def test_a_cancelled_caller_cancels_the_work(world: World) -> None:
     world.encoder.delay_s["embed"] = 30.0
     world.encoder.delay_s["transcribe"] = 30.0
     query = SearchQuery(parts=(QueryPart("frog"), QueryPart(sound())))
-    task = asyncio.create_task(world.pipeline.search(query, Trace()))
+    task = asyncio.create_task(world.answer(query))
     await asyncio.sleep(0.3)
     assert (world.encoder.running["embed"], world.encoder.running["transcribe"]) == (2, 1)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await asyncio.sleep(0)
     assert world.encoder.running.total() == 0
-    assert world.pipeline.gate.active == 0
+    assert world.common.gate.active == 0
 
 
 @pytest.mark.parametrize(
@@ -419,15 +419,15 @@ async def test_whatever_stage_a_caller_leaves_in_its_place_is_free_at_once(
     for fake in fakes:
         fake.delay_s[call] = 30.0
     query = SearchQuery(parts=(QueryPart("car"), QueryPart(sound())), user="ann", request_id="r")
-    task = asyncio.create_task(world.pipeline.search(query, Trace()))
+    task = asyncio.create_task(world.answer(query))
     for _ in range(2000):
         if any(fake.running[call] for fake in fakes):
             break
         await asyncio.sleep(0.01)
-    assert world.pipeline.gate.active == 1
+    assert world.common.gate.active == 1
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert world.pipeline.gate.active == 0
+    assert world.common.gate.active == 0
     await asyncio.sleep(0)
     assert not any(fake.running[call] for fake in fakes)
     for fake in fakes:
@@ -442,7 +442,7 @@ async def test_more_at_once_than_may_wait_are_turned_away(make_world: MakeWorld)
     results = await asyncio.gather(*(world.search(f"frog {i}") for i in range(10)), return_exceptions=True)
     assert sum(isinstance(result, OverloadedError) for result in results) == 5
     assert sum(not isinstance(result, Exception) for result in results) == 5
-    assert (world.pipeline.gate.active, world.pipeline.gate.waiting) == (0, 0)
+    assert (world.common.gate.active, world.pipeline.gate.waiting) == (0, 0)
 
 
 async def test_a_waiting_caller_that_leaves_gives_its_place_up(make_world: MakeWorld) -> None:
@@ -452,10 +452,10 @@ async def test_a_waiting_caller_that_leaves_gives_its_place_up(make_world: MakeW
     first = asyncio.create_task(world.search("frog"))
     second = asyncio.create_task(world.search("car"))
     await asyncio.sleep(0.02)
-    assert world.pipeline.gate.waiting == 1
+    assert world.common.gate.waiting == 1
     second.cancel()
     await asyncio.gather(second, return_exceptions=True)
-    assert world.pipeline.gate.waiting == 0
+    assert world.common.gate.waiting == 0
     assert (await first).hits
     assert (await world.search("tree")).hits
 

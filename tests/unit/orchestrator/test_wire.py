@@ -77,6 +77,7 @@ def test_every_field_of_an_answer_is_reachable() -> None:
         total_ms=2.0,
         degraded=("embed: deadline",),
         embedding_version="v",
+        release="r1",
     )
     message = response_message(replace(result, kept=kept_answer(result), cached=True), "r")
     # Media bytes are never answered.

@@ -1,0 +1,78 @@
+"""Builds the runtimes of releases on what the orchestrator's process has once."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from functools import partial
+from pathlib import Path
+
+from orchestrator.calibrate import EmbeddingSet, load_embedding_set
+from orchestrator.clients.milvus import VectorStore
+from orchestrator.clients.triton import TritonClient
+from orchestrator.common import Common
+from orchestrator.personalise import Personaliser
+from orchestrator.runtime import Runtime
+from orchestrator.strengths import STRENGTHS_FILE, Strengths, load_strengths, read_strengths
+from releases.manifest import files_dir, load
+from releases.naming import model_name
+
+__all__ = ["RuntimeBuilder"]
+
+
+class RuntimeBuilder:
+    """Runtimes share the channel of ``triton`` and the connection of ``store``."""
+
+    def __init__(self, common: Common, triton: TritonClient, store: VectorStore) -> None:
+        self._common = common
+        self._triton = triton
+        self._store = store
+
+    @property
+    def own(self) -> str:
+        """The name of the repository's own set: its embedding version."""
+        return load_embedding_set(self._common.settings.model_repository).version
+
+    async def build(self, name: str | None) -> Runtime:
+        """The runtime of a release, or of the repository's own set for None.
+
+        Raises:
+            ConfigurationError: a file of it is malformed.
+            ReleaseError: there is no such release, or it is not what its hash says.
+        """
+        settings = self._common.settings
+        if name is None:
+            repository = settings.model_repository
+            embedding_set = load_embedding_set(repository)
+            digest = hashlib.sha256((repository / "embedding.json").read_bytes()).hexdigest()
+            strengths = load_strengths(settings.home, repository)
+            return self._runtime(embedding_set.version, digest, embedding_set, self._triton, strengths)
+        manifest = await asyncio.to_thread(load, settings.home, name)
+        files: Path = files_dir(settings.home, name)
+        return self._runtime(
+            name,
+            manifest.sha256,
+            load_embedding_set(files),
+            self._triton.bound(partial(model_name, release=name)),
+            read_strengths(files / STRENGTHS_FILE),
+        )
+
+    def _runtime(
+        self,
+        name: str,
+        digest: str,
+        embedding_set: EmbeddingSet,
+        encoder: TritonClient,
+        strengths: Strengths | None,
+    ) -> Runtime:
+        common, personaliser = self._common, None
+        if strengths is not None:
+            personaliser = Personaliser(
+                common.feedback,
+                common.items,
+                self._store,
+                embedding_set.version,
+                strengths,
+                common.settings.personalise,
+            )
+        return Runtime(name, digest, embedding_set, encoder, self._store, common, personaliser)
