@@ -20,7 +20,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from releases.errors import BrokenReleaseError, ReleaseError, ReleaseExistsError, UnknownReleaseError
 from releases.naming import check_name, releases_dir
 
-__all__ = ["EMBEDDING", "PERSONALISE", "Manifest", "create", "files_dir", "load", "names", "verify"]
+__all__ = [
+    "EMBEDDING",
+    "PERSONALISE",
+    "Manifest",
+    "create",
+    "files_dir",
+    "load",
+    "names",
+    "sha256_of",
+    "verify",
+]
 
 EMBEDDING, PERSONALISE = "embedding.json", "personalise.json"
 _MANIFEST = "manifest.json"
@@ -101,7 +111,7 @@ def create(
             target = partial / "files" / relative
             target.parent.mkdir(parents=True, exist_ok=True)
             _take(source, target)
-            hashes[relative] = _sha256(target)
+            hashes[relative] = sha256_of(target)
         fields = {
             "name": name,
             "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -163,7 +173,7 @@ def _check(home: Path, manifest: Manifest, relatives: Mapping[str, str] | list[s
     for relative in relatives:
         path = files_dir(home, manifest.name) / relative
         try:
-            found = _sha256(path)
+            found = sha256_of(path)
         except OSError as error:
             raise BrokenReleaseError(f"release {manifest.name}: {relative} cannot be read") from error
         if found != manifest.files[relative]:
@@ -200,7 +210,8 @@ def _take(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Hexadecimal, of a file. Raises OSError."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):

@@ -63,6 +63,20 @@ class Client:
             for model in index.models
         }
 
+    async def load(self, model: str, timeout_s: float) -> None:
+        """Load one model with its steps; nothing happens to what is loaded. Raises ControlError."""
+        try:
+            await self._client.load_model(model, client_timeout=timeout_s)
+        except (InferenceServerException, grpc.RpcError) as error:
+            raise ControlError(f"cannot load {model}: {_summary(error)}") from error
+
+    async def unload(self, model: str, timeout_s: float) -> None:
+        """Unload one model, and no other, once it has answered what it was asked. Raises ControlError."""
+        try:
+            await self._client.unload_model(model, client_timeout=timeout_s)
+        except (InferenceServerException, grpc.RpcError) as error:
+            raise ControlError(f"cannot unload {model}: {_summary(error)}") from error
+
     async def reload(self, model: str, timeout_s: float) -> None:
         """Unload and load one model; ensembles that use it follow by themselves.
 

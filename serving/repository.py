@@ -6,6 +6,9 @@ steps are. Models that have no weights yet are left out rather than loaded and f
 A server may be told to prefer another configuration, configs/<name>.pbtxt, where a model has one. That one
 may run an ensemble's steps in one process, so it decides what is loaded; config.pbtxt still says what is a
 step of what.
+
+Models of releases stand in a second folder. Their ensembles may run models of the first one, and one that
+cannot be read is passed over: it may not keep the others from being served.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from tritonclient.grpc import model_config_pb2
 
 from serving.errors import RepositoryError
 
-__all__ = ["Repository", "read_config", "read_repository"]
+__all__ = ["Repository", "read_config", "read_repository", "read_staged"]
 
 _CONFIG = "config.pbtxt"
 # What a backend loads from a version folder when config.pbtxt names no default_model_filename.
@@ -27,6 +30,8 @@ _DEFAULT_FILES = {"python": "model.py", "onnxruntime": "model.onnx"}
 _ENSEMBLE = "ensemble"
 # Beside the model file, a version folder must hold the files named by this parameter (separated by commas).
 _REQUIRED_FILES = "required_files"
+# <model>__<release>: how models of releases are called.
+_SEPARATOR = "__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,33 @@ def read_repository(path: Path, config_name: str = "") -> Repository:
     loaded = {*public, *(step for name in public for step in _steps(served[name]))}
     steps = {name: _steps(served[name]) for name in sorted(loaded)}
     return Repository(path=path, steps=steps, public=public, incomplete=incomplete)
+
+
+def read_staged(path: Path, config_name: str = "") -> dict[str, tuple[str, ...]]:
+    """What clients call in the folder of the releases' models -> the models of that folder that it runs.
+
+    Only what is complete. A folder that does not exist holds nothing.
+    """
+    declared: dict[str, tuple[str, ...]] = {}
+    served: dict[str, tuple[str, ...]] = {}
+    for file in sorted(path.glob(f"*/{_CONFIG}")):
+        model = file.parent
+        other = model / "configs" / f"{config_name}.pbtxt"
+        try:
+            config = read_config(file)
+            chosen = read_config(other) if config_name and other.exists() else config
+            lack = _lacking_files(model, config) or _lacking_files(model, chosen)
+        except (RepositoryError, OSError):  # also one that is just being taken away
+            continue
+        if not lack:
+            declared[model.name], served[model.name] = _steps(config), _steps(chosen)
+    inner = {step for steps in declared.values() for step in steps}
+    # A shared step is no model of this folder; an own one is named as its ensemble is.
+    return {
+        name: tuple(step for step in served[name] if _SEPARATOR in step)
+        for name, steps in declared.items()
+        if name not in inner and all(step in declared for step in steps if _SEPARATOR in step)
+    }
 
 
 def _steps(config: model_config_pb2.ModelConfig) -> tuple[str, ...]:

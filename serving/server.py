@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import py_compile
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from serving.flags import common_flags, load_flags
 from serving.leftovers import mark, remove_shared_memory, sweep
 from serving.settings import Settings
 
-__all__ = ["Stub", "TritonServer", "command_line", "environment"]
+__all__ = ["Stub", "TritonServer", "command_line", "compile_steps", "environment"]
 
 LOG_FILE = "tritonserver.log"
 _HOST = "127.0.0.1"
@@ -33,6 +34,8 @@ class Stub:
     model: str
     region: str
     """Name of its shared memory."""
+    instance: str
+    """As Triton calls it; one that is loaded again has the same name."""
 
 
 def command_line(settings: Settings, models: Iterable[str]) -> list[str]:
@@ -41,6 +44,7 @@ def command_line(settings: Settings, models: Iterable[str]) -> list[str]:
     command = [
         str(tree / "bin" / "tritonserver"),
         f"--model-repository={settings.model_repository.absolute()}",
+        f"--model-repository={settings.staged}",
         f"--backend-directory={tree / 'backends'}",
         # The backend's name, not only its family's, selects the setting.
         f"--backend-config=python,shm-region-prefix-name={prefix}",
@@ -79,6 +83,17 @@ def environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, s
         "LD_LIBRARY_PATH": str(settings.tree / "lib"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+
+
+def compile_steps(repository: Path) -> None:
+    """Compiles the Python models, where that was not done before and the folders can be written to.
+
+    Else their first load would do it, and a folder that changed counts as a new model: Triton would load it
+    again together with the next ensemble that uses it.
+    """
+    for source in repository.glob("*/[0-9]*/*.py"):
+        with contextlib.suppress(OSError, py_compile.PyCompileError):  # Triton says what is wrong with it
+            py_compile.compile(str(source), doraise=True)
 
 
 class TritonServer:
@@ -134,9 +149,9 @@ class TritonServer:
                 command = child.cmdline()
             except psutil.Error:
                 continue
-            # stub MODEL_FILE REGION ...; MODEL_FILE is <repository>/<model>/<version>/<file>
-            if len(command) > 2 and self._mark in command[2]:
-                stubs[child.pid] = Stub(child.pid, Path(command[1]).parts[-3], command[2])
+            # stub MODEL_FILE REGION ... INSTANCE RUNTIME; MODEL_FILE is <repository>/<model>/<version>/<file>
+            if len(command) > 4 and self._mark in command[2]:
+                stubs[child.pid] = Stub(child.pid, Path(command[1]).parts[-3], command[2], command[-2])
         return stubs
 
     def kill_stubs(self, stubs: Iterable[Stub]) -> None:

@@ -82,6 +82,11 @@ class Settings(BaseSettings):
         return self.home.absolute() / "triton"
 
     @property
+    def staged(self) -> Path:
+        """A second model repository: the models of releases that stand ready."""
+        return self.home.absolute() / "releases" / "models"
+
+    @property
     def run(self) -> Path:
         """State file, lock and logs."""
         return self.home.absolute() / "run"

@@ -51,6 +51,8 @@ class ServerState(BaseModel):
     error: str = ""
     models: dict[str, ModelState] = Field(default_factory=dict)
     incomplete: dict[str, str] = Field(default_factory=dict)
+    staged: dict[str, str] = Field(default_factory=dict)
+    """Models of releases that do not answer yet, or no longer -> what is done with them, or what failed."""
 
 
 def read_state(run: Path) -> ServerState | None:

@@ -27,8 +27,8 @@ from serving.client import Client
 from serving.errors import RestartLimitError, ServerError, ServingError, StartError
 from serving.leftovers import mark, sweep
 from serving.lock import supervisor_lock
-from serving.repository import Repository, read_repository
-from serving.server import TritonServer
+from serving.repository import Repository, read_repository, read_staged
+from serving.server import TritonServer, compile_steps
 from serving.settings import Settings
 from serving.state import ModelState, Phase, ServerState, write_state
 from serving.watch import Watch
@@ -76,6 +76,7 @@ class Supervisor:
             processes, regions = await asyncio.to_thread(sweep, mark(self._settings.home), _SWEEP_TIMEOUT_S)
             if processes or regions:
                 log.warning("swept", processes=processes, regions=regions)
+            await asyncio.to_thread(compile_steps, self._settings.model_repository)
             try:
                 await self._ports_free()
                 await self._serve_until_stopped()
@@ -101,7 +102,10 @@ class Supervisor:
 
     async def _serve(self, repository: Repository) -> str:
         """One life of a server, and why it ended."""
-        server = TritonServer(self._settings, repository.steps)
+        self._settings.staged.mkdir(parents=True, exist_ok=True)
+        # What releases serve is there as soon as the server answers; Watch tells which of it works.
+        staged = read_staged(self._settings.staged, self._settings.config_name)
+        server = TritonServer(self._settings, [*repository.steps, *staged])
         self.state.models = {name: ModelState() for name in repository.public}
         self.state.incomplete = dict(repository.incomplete)
         try:
@@ -122,7 +126,7 @@ class Supervisor:
                     await self._unless_stopped(watch.step())
                     await self._pause(self._settings.watch_period_s)
             finally:
-                await watch.close()
+                await watch.end()
                 if self._stop.is_set():
                     self._phase(Phase.STOPPING)
                     await server.stop()

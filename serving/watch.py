@@ -13,7 +13,8 @@ from serving.errors import ServerError
 from serving.repository import Repository
 from serving.server import Stub, TritonServer
 from serving.settings import Settings
-from serving.state import Phase, ServerState
+from serving.staged import Staged
+from serving.state import ModelState, Phase, ServerState
 
 __all__ = ["Watch"]
 
@@ -35,6 +36,7 @@ class Watch:
         """`publish` is called whenever `state.models` has changed."""
         self._settings, self._state, self._repository = settings, state, repository
         self._server, self._client, self._publish = server, client, publish
+        self._staged = Staged(settings, state, client, self._passed)
         self._stubs: dict[int, Stub] = {}
         self._canary: tuple[str, asyncio.Task[float]] | None = None
         self._due: dict[str, float] = {}  # public model -> when its next canary may fly
@@ -65,8 +67,13 @@ class Watch:
         Raises:
             ServerError: only a new server helps.
         """
-        live = self._server.stubs()
-        dead = sorted({stub.model for pid, stub in self._stubs.items() if pid not in live})
+        await self._follow()
+        live, ours = self._server.stubs(), self._ours()
+        # One that Triton put another in the place of is not dead.
+        there = {stub.instance for stub in live.values()}
+        dead = sorted(
+            {stub.model for stub in self._stubs.values() if stub.model in ours and stub.instance not in there}
+        )
         if dead and self._server.exit_code is None:
             await self.close()
             await self._reload(dead, "its Python process died")
@@ -77,6 +84,11 @@ class Watch:
             (name, task), self._canary = self._canary, None
             await self._judge(name, task)
 
+    async def end(self) -> None:
+        """Call back everything."""
+        await self._staged.close()
+        await self.close()
+
     async def close(self) -> None:
         """Call back the canary that is in flight."""
         if self._canary is not None:
@@ -84,6 +96,26 @@ class Watch:
             self._canary = None
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    @property
+    def _steps(self) -> dict[str, tuple[str, ...]]:
+        return {**self._repository.steps, **self._staged.working}
+
+    def _ours(self) -> set[str]:
+        """Models whose Python processes must live; of a release, once it has answered."""
+        steps = self._steps
+        return {*steps, *(step for each in steps.values() for step in each)}
+
+    async def _follow(self) -> None:
+        """Models of releases come and go."""
+        if gone := self._staged.step():
+            if self._canary is not None and self._canary[0] in gone:
+                await self.close()
+            for model in gone:
+                self._due.pop(model, None)
+                self._state.models.pop(model, None)
+                self._worked.discard(model)
+            self._publish()
 
     def _launch(self) -> None:
         due = [name for name, when in self._due.items() if when <= time.monotonic()]
@@ -116,10 +148,10 @@ class Watch:
             self._failed(name, error)
             if self._failures[name] > 1 and name in self._worked:
                 raise ServerError(f"{name}: its canary fails also after a reload: {error}") from error
-            await self._reload(self._repository.steps[name] or (name,), str(error))
+            await self._reload(self._steps[name] or (name,), str(error))
 
     def _passed(self, model: str, ms: float) -> None:
-        entry = self._state.models[model]
+        entry = self._state.models.setdefault(model, ModelState())
         if entry.phase is not Phase.READY:
             log.info("model_ready", model=model, canary_ms=round(ms, 1))
         entry.phase, entry.error, entry.canary_ms = Phase.READY, "", round(ms, 2)
@@ -144,7 +176,7 @@ class Watch:
     async def _reload(self, models: Iterable[str], reason: str) -> None:
         for model in models:
             log.warning("reload", model=model, reason=reason)
-            affected = [p for p, steps in self._repository.steps.items() if p == model or model in steps]
+            affected = [p for p, steps in self._steps.items() if p == model or model in steps]
             for name in set(affected) & set(self._state.models):
                 entry = self._state.models[name]
                 entry.phase, entry.error = Phase.DEGRADED, f"{model} is loaded again: {reason}"
@@ -157,4 +189,5 @@ class Watch:
             await self._client.reload(model, self._settings.start_timeout_s)
             self._server.kill_stubs(old)  # Triton leaves one that does not answer to itself
         self._stubs = self._server.stubs()
-        self._server.drop_dead_memory()
+        if not self._staged.is_busy:
+            self._server.drop_dead_memory()

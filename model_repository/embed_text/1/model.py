@@ -1,7 +1,8 @@
 """`text` BYTES[1] -> `embedding` FP32[1024]: both steps of the ensemble in one process.
 
 Used under configs/embedded.pbtxt alone (docs/adr/0010-text-in-one-process.md). Tokenizer and graph are
-those of the ensemble's steps, the newest version of each as an ensemble takes it. One call of the graph
+those of the ensemble's steps, the newest version of each as an ensemble takes it; a release's stand beside
+this file (docs/adr/0020-releases.md). One call of the graph
 answers all rows of a batch that share a bucket. A text that cannot be used fails its own request only, with
 the JSON of the media error as the text of Triton's error.
 """
@@ -28,10 +29,11 @@ _WARM_UP = ((16, 1), (16, 32), (32, 32), (64, 8), (128, 4), (256, 1), (512, 1))
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         repository = Path(args["model_repository"]).parent
+        own = Path(args["model_repository"]) / args["model_version"]
         self._limits = Limits.from_environment(os.environ)
-        self._tokens = TextTokens(_newest(repository / _DECODER, "tokenizer.json"), self._limits)
+        self._tokens = TextTokens(_file(own, repository / _DECODER, "tokenizer.json"), self._limits)
         self._session = ort.InferenceSession(
-            _newest(repository / _ENCODER, "model.onnx"),
+            _file(own, repository / _ENCODER, "model.onnx"),
             _session_options(json.loads(args["model_config"])["parameters"]),
             providers=["CPUExecutionProvider"],
         )
@@ -81,6 +83,10 @@ def _refusal(error: MediaError) -> Any:
     return pb_utils.InferenceResponse(
         error=pb_utils.TritonError(error.to_json(), pb_utils.TritonError.INVALID_ARG)
     )
+
+
+def _file(own: Path, model: Path, file: str) -> Path:
+    return own / file if (own / file).is_file() else _newest(model, file)
 
 
 def _newest(model: Path, file: str) -> Path:

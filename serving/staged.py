@@ -1,0 +1,97 @@
+"""Models of releases, which come and go while the server runs: what the folder gains is loaded, what it loses is unloaded.
+
+Whoever stages a release puts whole models into the folder and reads in the state file what became of them;
+nobody else asks this server to load or unload. A model that does not load or fails its first canary is said
+so and left alone: what answered before goes on answering.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from serving.client import CanaryError, Client
+from serving.errors import ControlError
+from serving.repository import read_staged
+from serving.settings import Settings
+from serving.state import ServerState
+
+__all__ = ["LOADING", "UNLOADING", "Staged"]
+
+LOADING, UNLOADING = "loading", "unloading"
+
+log = structlog.get_logger("serving")
+
+
+class Staged:
+    """For one life of a server."""
+
+    def __init__(
+        self, settings: Settings, state: ServerState, client: Client, passed: Callable[[str, float], None]
+    ) -> None:
+        """`passed` is told each model that has answered its first canary, and the milliseconds it took."""
+        self._settings, self._state, self._client, self._passed = settings, state, client, passed
+        self._seen = -1  # of the folder, when it was last read
+        self._wanted: Mapping[str, tuple[str, ...]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self.working: dict[str, tuple[str, ...]] = {}
+        """Models that answered -> their own steps."""
+        state.staged = {}
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a model is being loaded or unloaded."""
+        return self._task is not None and not self._task.done()
+
+    def step(self) -> frozenset[str]:
+        """Looks once. Models that were taken away: they are unloaded as soon as the caller waits for anything."""
+        if self.is_busy:
+            return frozenset()
+        if self._task is not None:
+            task, self._task = self._task, None
+            task.result()
+        try:
+            seen = self._settings.staged.stat().st_mtime_ns
+        except FileNotFoundError:
+            seen = 0
+        if seen == self._seen:
+            return frozenset()
+        self._seen = seen
+        before, self._wanted = self._wanted, read_staged(self._settings.staged, self._settings.config_name)
+        gone = {name: steps for name, steps in before.items() if name not in self._wanted}
+        new = {name: steps for name, steps in self._wanted.items() if name not in before}
+        for name in gone:
+            self.working.pop(name, None)
+        self._state.staged |= dict.fromkeys(gone, UNLOADING) | dict.fromkeys(new, LOADING)
+        self._task = asyncio.create_task(self._change(gone, new))
+        return frozenset(gone)
+
+    async def close(self) -> None:
+        """Stop waiting for the server."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def _change(self, gone: Mapping[str, tuple[str, ...]], new: Mapping[str, tuple[str, ...]]) -> None:
+        for name, steps in gone.items():
+            for model in (name, *steps):
+                try:
+                    await self._client.unload(model, self._settings.start_timeout_s)
+                except ControlError as error:
+                    log.error("not_unloaded", model=model, error=str(error))
+            self._state.staged.pop(name, None)
+            log.info("unloaded", model=name)
+        for name, steps in new.items():
+            try:
+                await self._client.load(name, self._settings.start_timeout_s)
+                ms = await self._client.canary(name, self._settings.canary_timeout_s)
+            except (ControlError, CanaryError) as error:
+                self._state.staged[name] = f"failed: {error}"[:300]
+                log.error("not_staged", model=name, error=str(error)[:300])
+                continue
+            self.working[name] = steps
+            self._state.staged.pop(name, None)
+            self._passed(name, ms)
