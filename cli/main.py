@@ -13,6 +13,7 @@ from google.protobuf import json_format
 from rich.console import Console
 
 from catalogue import CatalogueError, is_plain_folder, read_catalogue
+from cli import release
 from cli.client import Client, ClientError
 from cli.filters import FilterSyntaxError, parse_filters
 from cli.indexing import index_items
@@ -26,6 +27,7 @@ from sensorium.v1 import sensorium_pb2 as pb
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+app.add_typer(release.app, name="release")
 out = Console()
 err = Console(stderr=True)
 

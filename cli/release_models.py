@@ -47,7 +47,7 @@ def write_models(home: Path, manifest: Manifest, repository: Path) -> list[str]:
     own = [model for model in manifest.models if _is_own(model, manifest, repository)]
     if "transcribe_audio" in own:
         raise ReleaseError(
-            f"release {manifest.name} has another transcribe_audio than the repository: releases share that one"
+            f"release {manifest.name} has another transcribe_audio than the repository, and all share that"
         )
     partial = releases_dir(home) / f".models.{manifest.name}.{os.getpid()}.partial"
     try:

@@ -85,6 +85,7 @@ def relevance(
     split: Split = Side.TEST,
     options: Options = "",
     quick: Quick = False,
+    release: Annotated[str, typer.Option(help="The release that is to answer.")] = "",
 ) -> None:
     """Made queries -> items, every pair of modalities, and baselines, on the stamps."""
     from evaluation.relevance import evaluate
@@ -93,7 +94,7 @@ def relevance(
         out,
         False,
         lambda told: evaluate(
-            grpc, catalogue, CatalogueSettings(), told, split.value, parse_options(options), quick
+            grpc, catalogue, CatalogueSettings(), told, split.value, parse_options(options), quick, release
         ),
     )
 

@@ -58,14 +58,16 @@ class Sensorium:
     """One channel to a running system, which is asked with the same options each time; use it in a `with`.
 
     Unless the options say otherwise no kept answer is taken: what is measured is what it takes to answer.
+    `release` names the one that is to answer; "" leaves it to the system.
     """
 
-    def __init__(self, target: str, options: Mapping[str, bool] | None = None) -> None:
+    def __init__(self, target: str, options: Mapping[str, bool] | None = None, release: str = "") -> None:
         self._channel = grpc.insecure_channel(
             target, options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
         )
         self._stub = rpc.SensoriumStub(self._channel)  # type: ignore[no-untyped-call]
         self._options = pb.SearchOptions(**{"cache": False, **(options or {})})
+        self._metadata = [("x-sensorium-release", release)] if release else []
 
     def __enter__(self) -> Sensorium:
         return self
@@ -127,7 +129,7 @@ class Sensorium:
         )
         started = time.perf_counter()
         try:
-            response = self._stub.Search(request, timeout=DEADLINE_S)
+            response = self._stub.Search(request, timeout=DEADLINE_S, metadata=self._metadata)
         except grpc.RpcError as error:
             raise _failed(name, error) from error
         wall_ms = (time.perf_counter() - started) * 1000

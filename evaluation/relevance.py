@@ -46,6 +46,7 @@ def evaluate(
     split: Split = "test",
     options: Mapping[str, bool] | None = None,
     quick: bool = False,
+    release: str = "",
 ) -> dict[str, Any]:
     """The report. `headline[kind]`, `pairs[name]` and `baselines[name][kind]` hold means with intervals and
     the values of each query; the first two also latency per stage and how many answers were degraded.
@@ -59,7 +60,7 @@ def evaluate(
         raise EvaluationError(f"{manifest} has no {split} split: relevance is measured on the stamps")
     judged = Relevance(items)
     sets = QuerySets(items, settings, split, quick)
-    with Sensorium(target, options) as system:
+    with Sensorium(target, options, release) as system:
         system.require([item.id for item in items])
         status = system.status()
         whole = {}
@@ -78,7 +79,9 @@ def evaluate(
     report: dict[str, Any] = {
         "catalogue": {"items": len(items), "split": split, "of_split": sum(i.split == split for i in items)},
         "profile": status.profile,
-        "embedding_version": status.embedding_version,
+        "embedding_version": (
+            status.releases[release].embedding_version if release else status.embedding_version
+        ),
         "models": dict(status.models),
         "options": dict(options or {}),
         "quick": quick,

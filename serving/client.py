@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -90,6 +91,22 @@ class Client:
             await self._client.load_model(model, client_timeout=timeout_s)
         except (InferenceServerException, grpc.RpcError) as error:
             raise ControlError(f"cannot reload {model}: {_summary(error)}") from error
+
+    async def ask(
+        self, model: str, inputs: Mapping[str, npt.NDArray[np.generic]], datatype: str, timeout_s: float
+    ) -> dict[str, npt.NDArray[np.generic]]:
+        """All outputs of one inference with inputs of one datatype. Raises ControlError."""
+        contents = []
+        for name, array in inputs.items():
+            content = InferInput(name, list(array.shape), datatype)
+            content.set_data_from_numpy(array)
+            contents.append(content)
+        try:
+            result = await self._client.infer(model, contents, client_timeout=timeout_s)
+        except (InferenceServerException, grpc.RpcError) as error:
+            raise ControlError(f"{model} does not answer: {_summary(error)}") from error
+        names = [output.name for output in result.get_response().outputs]
+        return {name: np.asarray(result.as_numpy(name)) for name in names}
 
     async def completed(self, model: str) -> int | None:
         """How many requests the model has answered, well or badly; None when the server does not say."""

@@ -1,4 +1,4 @@
-"""Models of releases, which come and go while the server runs: what the folder gains is loaded, what it loses is unloaded.
+"""Models of releases, which come and go while the server runs: the folder says which are to be loaded.
 
 Whoever stages a release puts whole models into the folder and reads in the state file what became of them;
 nobody else asks this server to load or unload. A model that does not load or fails its first canary is said
@@ -8,6 +8,7 @@ so and left alone: what answered before goes on answering.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -15,6 +16,7 @@ import structlog
 from serving.client import CanaryError, Client
 from serving.errors import ControlError
 from serving.repository import read_staged
+from serving.server import TritonServer
 from serving.settings import Settings
 from serving.state import ServerState
 
@@ -29,10 +31,18 @@ class Staged:
     """For one life of a server."""
 
     def __init__(
-        self, settings: Settings, state: ServerState, client: Client, passed: Callable[[str, float], None]
+        self,
+        settings: Settings,
+        state: ServerState,
+        server: TritonServer,
+        client: Client,
+        passed: Callable[[str, float], None],
+        publish: Callable[[], None],
     ) -> None:
-        """`passed` is told each model that has answered its first canary, and the milliseconds it took."""
-        self._settings, self._state, self._client, self._passed = settings, state, client, passed
+        """`passed` is told each model that has answered its first canary, and the milliseconds it took;
+        `publish` is called when `state.staged` has changed."""
+        self._settings, self._state, self._server, self._client = settings, state, server, client
+        self._passed, self._publish = passed, publish
         self._seen = -1  # of the folder, when it was last read
         self._wanted: Mapping[str, tuple[str, ...]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -46,7 +56,7 @@ class Staged:
         return self._task is not None and not self._task.done()
 
     def step(self) -> frozenset[str]:
-        """Looks once. Models that were taken away: they are unloaded as soon as the caller waits for anything."""
+        """Looks once. Models that were taken away: they are unloaded as soon as the caller waits."""
         if self.is_busy:
             return frozenset()
         if self._task is not None:
@@ -82,7 +92,9 @@ class Staged:
                     await self._client.unload(model, self._settings.start_timeout_s)
                 except ControlError as error:
                     log.error("not_unloaded", model=model, error=str(error))
+            await self._ended({name, *steps})
             self._state.staged.pop(name, None)
+            self._publish()
             log.info("unloaded", model=name)
         for name, steps in new.items():
             try:
@@ -91,7 +103,17 @@ class Staged:
             except (ControlError, CanaryError) as error:
                 self._state.staged[name] = f"failed: {error}"[:300]
                 log.error("not_staged", model=name, error=str(error)[:300])
+                self._publish()
                 continue
             self.working[name] = steps
             self._state.staged.pop(name, None)
             self._passed(name, ms)
+
+    async def _ended(self, models: set[str]) -> None:
+        """Triton says that a model is unloaded before its processes have ended."""
+        deadline = time.monotonic() + self._settings.stop_timeout_s
+        while left := [stub for stub in self._server.stubs().values() if stub.model in models]:
+            if time.monotonic() > deadline:
+                self._server.kill_stubs(left)
+                return
+            await asyncio.sleep(self._settings.watch_period_s)

@@ -36,7 +36,7 @@ class Watch:
         """`publish` is called whenever `state.models` has changed."""
         self._settings, self._state, self._repository = settings, state, repository
         self._server, self._client, self._publish = server, client, publish
-        self._staged = Staged(settings, state, client, self._passed)
+        self._staged = Staged(settings, state, server, client, self._passed, publish)
         self._stubs: dict[int, Stub] = {}
         self._canary: tuple[str, asyncio.Task[float]] | None = None
         self._due: dict[str, float] = {}  # public model -> when its next canary may fly

@@ -1,4 +1,4 @@
-"""Models of releases beside those of the repository, on the real embedded Triton. Text and images only: they start quickly."""
+"""Models of releases beside those of the repository, on the real embedded Triton. Text and images only."""
 
 from __future__ import annotations
 
@@ -138,9 +138,8 @@ def test_releases_stand_beside_each_other_and_go_again(server: Triton, sets: dic
         assert memory_bytes(server) < staged_bytes - 4 * 20_000_000, (
             "four sessions and their processes are gone"
         )
-        assert not client.is_model_ready("embed_text__same") and not client.is_model_ready(
-            "encode_image__other"
-        )
+        for model in ("embed_text__same", "encode_image__other"):
+            assert not client.is_model_ready(model)
         for kind in KINDS:
             np.testing.assert_array_equal(vector(client, f"embed_{kind}", kind), own[kind])
     assert {model: server.stub_pids(model) for model in before} == before
@@ -160,7 +159,7 @@ def test_a_corrupt_release_is_refused_and_the_others_go_on(server: Triton, sets:
     with InferenceServerClient(server.grpc) as client:
         for kind in KINDS:
             vector(client, f"embed_{kind}", kind, 7)
-    assert server.state.phase == "ready" and server.state.restarts == 0
+    assert (server.state.phase, server.state.restarts) == ("ready", 0)
     unstage(server, "corrupt")
 
 
