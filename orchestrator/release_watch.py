@@ -21,6 +21,7 @@ class ReleaseWatch:
         self._metrics = metrics
         self._served = served
         served.changed = self._show
+        metrics.releases.backfill.set_function(self._lacking)
         self._show(served.lineup)
 
     @contextmanager
@@ -40,6 +41,10 @@ class ReleaseWatch:
         self._metrics.releases.answered(role, trace.modality, result)
         if self._served.watch is not None and role != "other":
             self._served.watch.observe(role == "canary", trace.modality, result, result.total_ms)
+
+    def _lacking(self) -> int:
+        filled = self._served.progress().values()
+        return sum(each.total - each.done - each.failed for each in filled)
 
     def _show(self, lineup: Lineup) -> None:
         roles: dict[str | None, ReleaseRole] = {lineup.canary: "canary", lineup.current.release: "current"}
