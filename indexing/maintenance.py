@@ -4,7 +4,7 @@ behind, fills embedding versions that are new, and after deletions removes the r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Final, TypeVar
 
 import structlog
@@ -13,7 +13,7 @@ from indexing.backfill import Backfill, Progress
 from indexing.indexer import Indexer
 from indexing.rows import RowWriter
 from indexing.stream import ordered
-from indexing.targets import Target, Targets
+from indexing.targets import Targets
 from orchestrator.clients.items import ItemStore
 from orchestrator.clients.milvus_rows import version_of
 from orchestrator.errors import DependencyError, SensoriumError
@@ -49,6 +49,8 @@ class Maintenance:
         self._compact_every_s = compact_every_s
         self._backfill = Backfill(indexer, items, targets, backfill_share)
         self._task: asyncio.Task[None] | None = None
+        self._crashed = False
+        self._verified: set[str] = set()
 
     def progress(self) -> Mapping[str, Progress]:
         """How far each embedding version that is written to is filled."""
@@ -57,6 +59,7 @@ class Maintenance:
     def forget(self, version: str) -> None:
         """Of an embedding version that is gone."""
         self._backfill.forget(version)
+        self._verified.discard(version)
 
     def start(self) -> None:
         """Begins in the background: searches and changes need not wait for it."""
@@ -87,12 +90,16 @@ class Maintenance:
             if target.required:
                 async for item_id in self._lacking(target.version):
                     wanted.setdefault(item_id, set()).add(target.version)
-        if self._items.crashed or not await self._agree(targets):
-            versions = {target.version for target in targets}
-            async for item_id in self._items.ids():
-                row_ids = (await self._items.state(item_id)).row_ids
-                if absent := set(map(version_of, await self._rows.missing(row_ids))) & versions:
-                    wanted.setdefault(item_id, set()).update(absent)
+        self._crashed = self._crashed or self._items.crashed
+        for target in targets:
+            async for item_id in self._damaged(target.version):
+                wanted.setdefault(item_id, set()).add(target.version)
+        await self._restore_all(wanted)
+        self._verified.update(target.version for target in targets)
+        self._items.crashed = False
+        return len(wanted)
+
+    async def _restore_all(self, wanted: Mapping[str, set[str]]) -> None:
         if wanted:
             _log.info("indexing.recovering", items=len(wanted))
         async for _ in ordered(
@@ -103,16 +110,25 @@ class Maintenance:
             max_size=_AT_ONCE,
         ):
             pass
-        self._items.crashed = False
-        return len(wanted)
 
-    async def _agree(self, targets: Sequence[Target]) -> bool:
-        """Whether Milvus has as many rows of each version as it should."""
-        for target in targets:
-            rows = sum((await self._rows.counts(target.version)).values())
-            if rows != await self._items.row_count(target.version):
-                return False
-        return True
+    async def _damaged(self, version: str) -> AsyncIterator[str]:
+        """Items of which a row of that version is missing; looked for where there is reason to."""
+        rows = sum((await self._rows.counts(version)).values())
+        if not self._crashed and rows == await self._items.row_count(version):
+            return
+        async for item_id in self._items.ids():
+            row_ids = (await self._items.state(item_id)).row_ids
+            if await self._rows.missing([id_ for id_ in row_ids if version_of(id_) == version]):
+                yield item_id
+
+    async def _catch_up(self) -> None:
+        """Versions that came after the start: what they lack, and what a crash took from them."""
+        for target in self._targets.now:
+            if target.version not in self._verified:
+                damaged = [item_id async for item_id in self._damaged(target.version)]
+                await self._restore_all({item_id: {target.version} for item_id in damaged})
+                self._verified.add(target.version)
+        await self._backfill.run()
 
     async def _lacking(self, version: str) -> AsyncIterator[str]:
         after = ""
@@ -146,7 +162,7 @@ class Maintenance:
     async def _fill(self) -> None:
         while True:
             self._targets.behind.clear()
-            await self._again(self._backfill.run)
+            await self._again(self._catch_up)
             await self._targets.behind.wait()
 
     async def _again(self, work: Callable[[], Awaitable[T]]) -> T:

@@ -16,60 +16,28 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 
 from orchestrator.canary import CanaryWatch
+from orchestrator.embedding_versions import Catalogue
 from orchestrator.errors import SensoriumError
-from orchestrator.lineup import Filled, Lineup, Served
+from orchestrator.lineup import Lineup, Served
 from orchestrator.runtime import Runtime
 from orchestrator.types import Encoder
 from releases.errors import ReleaseError, StateError
 from releases.state import Canary, State, change_state, read_state, state_path
 
-__all__ = ["Catalogue", "Follower"]
+__all__ = ["Follower"]
 
 _POLL_S = 0.5
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 1.0, 30.0
 _LOOK_S = 0.05
 
 _log = structlog.get_logger(__name__)
-
-
-class Catalogue(Protocol):
-    """What becomes of the rows when embedding versions come and go."""
-
-    async def open(self, version: str) -> None:
-        """Its collections are there afterwards."""
-        ...
-
-    def write(self, encoders: Mapping[str, Encoder], required: str) -> None:
-        """From now on items are indexed in these versions, and cannot do without ``required``."""
-        ...
-
-    async def left(self, encoder: Encoder) -> None:
-        """Returns when no change of an item asks ``encoder`` any more."""
-        ...
-
-    async def drop(self, version: str) -> None:
-        """Removes its collections."""
-        ...
-
-    async def drop_all_but(self, *versions: str) -> None:
-        """Removes what versions that are not served any more have left behind."""
-        ...
-
-    async def point(self, version: str) -> None:
-        """Lets the aliases stand for its collections."""
-        ...
-
-    def progress(self) -> Mapping[str, Filled]:
-        """By version."""
-        ...
 
 
 @dataclass(slots=True)

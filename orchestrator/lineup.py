@@ -11,33 +11,16 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from orchestrator.canary import CanaryWatch
+from orchestrator.embedding_versions import Filled
 from orchestrator.errors import RequestError
 from orchestrator.query import ReleaseRole
 from orchestrator.runtime import Runtime
 
-__all__ = ["Filled", "Lineup", "Served", "in_share"]
+__all__ = ["Lineup", "Served", "in_share"]
 
 _POINTS = 2**64
-
-
-class Filled(Protocol):
-    """How far an embedding version is filled (``indexing.Progress``)."""
-
-    @property
-    def total(self) -> int: ...
-    @property
-    def done(self) -> int: ...
-    @property
-    def failed(self) -> int: ...
-    @property
-    def rate(self) -> float: ...
-    @property
-    def eta_s(self) -> float | None: ...
-    @property
-    def complete(self) -> bool: ...
 
 
 @dataclass(frozen=True)

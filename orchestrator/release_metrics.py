@@ -66,7 +66,7 @@ class ReleaseMetrics:
         )
         self.backfill = Gauge(
             "sensorium_backfill_items",
-            "Items that embedding versions beside the current one lack",
+            "Items that embedding versions lack which are written to",
             registry=registry,
         )
 

@@ -37,11 +37,11 @@ from orchestrator.errors import (
 from orchestrator.feedback import check_user
 from orchestrator.feedback_wire import counts_message, erased_message, events_from_message
 from orchestrator.gate import Outcome
-from orchestrator.lineup import Lineup, Served
+from orchestrator.lineup import Served
 from orchestrator.logs import describe
 from orchestrator.metrics import Metrics
 from orchestrator.pipeline import Pipeline
-from orchestrator.query import ReleaseRole, SearchResult
+from orchestrator.release_watch import ReleaseWatch
 from orchestrator.release_wire import release_messages
 from orchestrator.trace import Trace
 from orchestrator.types import (
@@ -82,8 +82,7 @@ class Service:
     ) -> None:
         self.metrics = Metrics()
         self.metrics.cache_bytes.set_function(lambda: common.cache.size_bytes)
-        served.changed = self._show_release
-        self._show_release(served.lineup)
+        self._watch = ReleaseWatch(self.metrics, served)
         self.metrics.answer_cache_bytes.set_function(lambda: common.answers.size_bytes)
         common.gate.listener = self._admitted
         for modality in Modality:
@@ -108,9 +107,9 @@ class Service:
             query = query_from_message(request, request_id)
             with self._served.holding(release, query.user, request_id) as (runtime, role):
                 note["release"] = runtime.release
-                with self._watched(role, trace):
+                with self._watch.searching(role, trace):
                     result = await self._pipeline.search(query, runtime, trace, timeout_s)
-            self._answered(role, trace, result)
+            self._watch.answered(role, trace, result)
             self.metrics.observe_search(query, result)
             note["modalities"] = [part.modality.value for part in result.parts]
             note["stages_ms"] = {stage.stage: round(stage.ms, 2) for stage in result.stages}
@@ -119,23 +118,6 @@ class Service:
             response = response_message(result, request_id)
             note["hits"], note["cached"] = len(response.hits), response.cached
             return response
-
-    @contextmanager
-    def _watched(self, role: ReleaseRole, trace: Trace) -> Iterator[None]:
-        """Counts what goes wrong in a search for the release that it was given to."""
-        try:
-            yield
-        except Exception as error:
-            ours = not isinstance(error, SensoriumError) or error.http_status >= 500
-            self.metrics.releases.failed(role, trace.modality, "failed" if ours else "refused")
-            if ours and self._served.watch is not None and role != "other":
-                self._served.watch.observe(role == "canary", trace.modality, None, trace.total_ms)
-            raise
-
-    def _answered(self, role: ReleaseRole, trace: Trace, result: SearchResult) -> None:
-        self.metrics.releases.answered(role, trace.modality, result)
-        if self._served.watch is not None and role != "other":
-            self._served.watch.observe(role == "canary", trace.modality, result, result.total_ms)
 
     async def upsert(self, items: AsyncIterable[pb.Item]) -> AsyncGenerator[pb.UpsertResult]:
         """One result per item, in order. Raises: SensoriumError."""
@@ -212,20 +194,6 @@ class Service:
 
     def _admitted(self, modality: Modality | None, waited_s: float, outcome: Outcome) -> None:
         self.metrics.observe_admission(modality.value if modality else "unknown", waited_s, outcome)
-
-    def _show_release(self, lineup: Lineup) -> None:
-        embedding_set = lineup.current.embedding_set
-        roles: dict[str | None, ReleaseRole] = {lineup.canary: "canary", lineup.current.release: "current"}
-        self.metrics.releases.show(
-            {
-                name: (roles.get(name, "other"), runtime.embedding_set.version)
-                for name, runtime in lineup.runtimes.items()
-            },
-            lineup.percent,
-            len(lineup.known),
-        )
-        self.metrics.quality.embedding_set.clear()
-        self.metrics.quality.embedding_set.labels(embedding_set.profile, embedding_set.version).set(1)
 
     async def status(self) -> pb.Status:
         """What is running. A dependency that does not answer is said to be so; nothing is raised for it."""

@@ -88,6 +88,14 @@ class HashEncoder:
         return {}
 
 
+class MirroredEncoder(HashEncoder):
+    """Another embedding version: for the same content, the opposite vector."""
+
+    async def embed(self, modality: Modality, data: bytes | str, deadline_s: float) -> Embedding:
+        made = await super().embed(modality, data, deadline_s)
+        return replace(made, unified=-made.unified)
+
+
 def _unit(content: bytes, dim: int) -> FloatArray:
     seed = int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
     vector = np.random.default_rng(seed).standard_normal(dim).astype(np.float32)

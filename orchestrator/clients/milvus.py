@@ -11,10 +11,10 @@ import asyncio
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self
 
 import numpy as np
 from pymilvus import AsyncMilvusClient
@@ -23,16 +23,13 @@ from orchestrator.clients import milvus_rows as mapping
 from orchestrator.clients.milvus_connection import ONCE, Connection
 from orchestrator.clients.milvus_lite_filter import for_lite
 from orchestrator.clients.milvus_setup import collection_name
+from orchestrator.clients.milvus_tables import Collection, Tables, chunks
 from orchestrator.settings import MilvusSettings
 from orchestrator.types import FloatArray, Modality, Row, RowHit, Space
 
 __all__ = ["VectorStore"]
 
 _READY_S: Final = 2.0
-_IDS_PER_CALL: Final = 100
-
-_Collection: TypeAlias = tuple[Space, str]
-"""One vector space of one embedding version."""
 
 
 class VectorStore:
@@ -44,6 +41,7 @@ class VectorStore:
 
     def __init__(self, settings: MilvusSettings, home: Path) -> None:
         self._milvus = Connection(settings, home)
+        self._tables = Tables(self._milvus)
 
     async def start(self) -> None:
         """Connects.
@@ -133,7 +131,7 @@ class VectorStore:
         vector = self._milvus.spec.row.vector.name
         ids = [mapping.row_id(embedding_version, key) for key in keys]
         async with self._milvus.call("get", deadline_s):
-            found = [row async for row in self._get("unified", embedding_version, ids, [vector])]
+            found = [row async for row in self._tables.get("unified", embedding_version, ids, [vector])]
         return {
             mapping.key_of(row[mapping.ROW_ID]): np.asarray(row[vector], dtype=np.float32) for row in found
         }
@@ -145,7 +143,7 @@ class VectorStore:
             for (space, version), ids in _by_collection(row_ids).items():
                 found: set[str] = set()
                 if version in self._milvus.versions:
-                    rows = self._get(space, version, ids, [mapping.ROW_ID])
+                    rows = self._tables.get(space, version, ids, [mapping.ROW_ID])
                     found = {row[mapping.ROW_ID] async for row in rows}
                 absent.update(set(ids) - found)
         return absent
@@ -155,7 +153,7 @@ class VectorStore:
         try:
             async with self._milvus.call("readiness check", _READY_S):
                 for space, version in self._collections():
-                    async for _ in self._get(space, version, ["-"], [mapping.ROW_ID]):
+                    async for _ in self._tables.get(space, version, ["-"], [mapping.ROW_ID]):
                         pass
         except Exception:  # whatever is wrong, it is not ready
             return False
@@ -188,14 +186,14 @@ class VectorStore:
 
     async def upsert(self, rows: Iterable[Row]) -> None:
         """Stores rows, each in place of an earlier one of the same key and version."""
-        entities: dict[_Collection, list[dict[str, Any]]] = defaultdict(list)
+        entities: dict[Collection, list[dict[str, Any]]] = defaultdict(list)
         for row in rows:
             self._milvus.step("unified", row.embedding_version)
             for space, vector in mapping.vectors_of(row):
                 entity = mapping.to_entity(row, vector, self._milvus.spec)
                 entities[space, row.embedding_version].append(entity)
         async with self._milvus.call("upsert"):
-            await self._write(entities)
+            await self._tables.write(entities)
 
     async def set_fields(
         self,
@@ -208,14 +206,14 @@ class VectorStore:
     ) -> None:
         """Gives stored rows other fields and leaves their vectors; ids not stored are passed over."""
         fields = mapping.item_fields(price, available, category, tags, self._milvus.spec)
-        await self._rewrite(self._stored(row_ids), fields)
+        await self._tables.rewrite(self._stored(row_ids), fields)
 
     async def mark_deleted(self, item_ids: Sequence[str]) -> int:
         """Hides every row of these items, of any version, from searches. The number of rows hidden."""
         collections = list(self._collections())
-        found = await asyncio.gather(*(self._ids_of_items(*each, item_ids) for each in collections))
+        found = await asyncio.gather(*(self._tables.ids_of_items(*each, item_ids) for each in collections))
         hidden = dict(zip(collections, found, strict=True))
-        await self._rewrite(hidden, {"deleted": True})
+        await self._tables.rewrite(hidden, {"deleted": True})
         return sum(len(ids) for (space, _), ids in hidden.items() if space == "unified")
 
     async def deleted_rows(self) -> Mapping[str, list[str]]:
@@ -238,85 +236,15 @@ class VectorStore:
         async with self._milvus.call("delete") as client:
             for collection, ids in self._stored(row_ids).items():
                 name = collection_name(*collection)
-                for chunk in _chunks(ids):
+                for chunk in chunks(ids):
                     async with self._milvus.writing(name, 0):
                         await client.delete(name, ids=chunk, **ONCE)
-                await self._visible(name)
+                await self._tables.visible(name)
 
-    async def _ids_of_items(self, space: Space, version: str, item_ids: Sequence[str]) -> list[str]:
-        ids: list[str] = []
-        name = collection_name(space, version)
-        for chunk in _chunks(item_ids):
-            async with self._milvus.call("list") as client, self._milvus.reading(name):
-                found = await client.query(
-                    name,
-                    filter=f"deleted == false and item_id in {json.dumps(chunk, ensure_ascii=False)}",
-                    output_fields=[mapping.ROW_ID],
-                    consistency_level="Strong",
-                    **ONCE,
-                )
-                ids += [row[mapping.ROW_ID] for row in found]
-        return ids
-
-    async def _rewrite(self, row_ids: Mapping[_Collection, Sequence[str]], fields: Mapping[str, Any]) -> None:
-        """Milvus 2.3 updates no single field: whole rows are read and written again."""
-
-        async def rewrite(collection: _Collection, ids: Sequence[str]) -> None:
-            for chunk in _chunks(ids):
-                async with self._milvus.call("update"):
-                    found = self._get(*collection, chunk, ["*"])
-                    await self._write(
-                        {collection: [{**mapping.copied(row), **fields} async for row in found]}
-                    )
-
-        await asyncio.gather(*(rewrite(collection, ids) for collection, ids in row_ids.items()))
-
-    async def _write(self, entities: Mapping[_Collection, Sequence[dict[str, Any]]]) -> None:
-        client = self._milvus.client
-        for collection, rows in entities.items():
-            name = collection_name(*collection)
-            partitioned = bool(self._milvus.spec.collections[collection[0]].partitions)
-            groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-            for row in rows:
-                groups[row["modality"] if partitioned else ""].append(row)
-            for partition, group in groups.items():
-                async with self._milvus.writing(name, len(group)):
-                    await client.upsert(name, group, partition_name=partition, **ONCE)
-        written = [collection_name(*collection) for collection, rows in entities.items() if rows]
-        await asyncio.gather(*map(self._visible, written))
-
-    async def _visible(self, name: str) -> None:
-        """A strongly consistent read returns when every write before it can be found."""
-        if not self._milvus.spec.wait_visible:
-            return
-        await self._milvus.client.query(
-            name,
-            filter=f'{mapping.ROW_ID} in ["-"]',
-            output_fields=[mapping.ROW_ID],
-            consistency_level="Strong",
-            **ONCE,
-        )
-
-    async def _get(
-        self, space: Space, version: str, ids: Sequence[str], fields: list[str]
-    ) -> AsyncIterator[Mapping[str, Any]]:
-        name = collection_name(space, version)
-        for chunk in _chunks(ids):
-            async with self._milvus.reading(name):
-                found = await self._milvus.client.get(
-                    name,
-                    ids=chunk,
-                    output_fields=fields,
-                    consistency_level="Strong" if fields == ["*"] else "Bounded",
-                    **ONCE,
-                )
-            for row in found:
-                yield row
-
-    def _collections(self) -> Iterator[_Collection]:
+    def _collections(self) -> Iterator[Collection]:
         return itertools.product(self._milvus.spec.collections, self._milvus.versions)
 
-    def _stored(self, row_ids: Iterable[str]) -> dict[_Collection, list[str]]:
+    def _stored(self, row_ids: Iterable[str]) -> dict[Collection, list[str]]:
         """``row_ids`` by collection, without those of a version that has none any more."""
         found = _by_collection(row_ids)
         return {key: ids for key, ids in found.items() if key[1] in self._milvus.versions}
@@ -328,14 +256,9 @@ class VectorStore:
         return f"{live} and ({expression if not self._milvus.is_lite else for_lite(expression)})"
 
 
-def _by_collection(row_ids: Iterable[str]) -> dict[_Collection, list[str]]:
-    found: dict[_Collection, list[str]] = defaultdict(list)
+def _by_collection(row_ids: Iterable[str]) -> dict[Collection, list[str]]:
+    found: dict[Collection, list[str]] = defaultdict(list)
     for row_id in row_ids:
         for space in mapping.spaces_of(row_id):
             found[space, mapping.version_of(row_id)].append(row_id)
     return found
-
-
-def _chunks(values: Sequence[str]) -> Iterator[list[str]]:
-    for start in range(0, len(values), _IDS_PER_CALL):
-        yield list(values[start : start + _IDS_PER_CALL])

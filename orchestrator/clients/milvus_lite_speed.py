@@ -70,7 +70,7 @@ def _search(
     **others: Any,
 ) -> Any:
     wanted = [name for name in output_fields or () if name != pk_field]
-    lean = bool(wanted) and vector_field not in wanted
+    lean = bool(output_fields) and vector_field not in wanted
     lean = lean and all(set(wanted) <= set(each.table.column_names) for each in segments)
     return execute_search_with_index(
         segments=[_Segment(segment, wanted) for segment in segments] if lean else segments,

@@ -31,7 +31,10 @@ __all__ = [
 ]
 
 ROW_ID: Final = "row_id"
-HIT_FIELDS: Final = ["item_id", "modality", "media_index", "segment", "start_s", "end_s"]
+HIT_FIELDS: Final = ["start_s", "end_s"]
+"""What a search has to read: the rest is in the primary key, and each field costs time."""
+
+_MODALITIES: Final = {modality.value: modality for modality in Modality}
 _NATIVE: Final[Mapping[Modality, Space]] = {Modality.AUDIO: "audio", Modality.VIDEO: "video"}
 
 
@@ -94,16 +97,17 @@ def to_entity(row: Row, vector: FloatArray, spec: StoreSpec) -> dict[str, Any]:
     }
 
 
-def to_hit(hit: Mapping[str, Any], metric: str) -> RowHit:
-    """A search hit. Milvus gives the cosine itself, and for L2 the square of the distance."""
-    entity, score = hit["entity"], float(hit["distance"])
+def to_hit(hit: Any, metric: str) -> RowHit:
+    """A hit of pymilvus. Milvus gives the cosine itself, and for L2 the square of the distance."""
+    score = float(hit["distance"])
+    item_id, modality, media_index, segment = key_of(hit.id).rsplit("/", 3)
     return RowHit(
-        item_id=entity["item_id"],
-        modality=Modality(entity["modality"]),
-        media_index=entity["media_index"],
-        segment=entity["segment"],
-        start_s=entity["start_s"],
-        end_s=entity["end_s"],
+        item_id=item_id,
+        modality=_MODALITIES[modality],
+        media_index=int(media_index),
+        segment=int(segment),
+        start_s=hit["entity"]["start_s"],
+        end_s=hit["entity"]["end_s"],
         similarity=score if metric == "COSINE" else 1.0 / (1.0 + math.sqrt(max(score, 0.0))),
     )
 

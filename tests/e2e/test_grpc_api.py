@@ -5,12 +5,13 @@ from collections.abc import AsyncGenerator
 
 import grpc
 import pytest
+from fakes import VERSION
 from fixtures_orchestrator import MakeWorld, Serving, World
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from orchestrator.errors import UnavailableError
-from orchestrator.grpc_server import ERROR_METADATA_KEY, RETRY_AFTER_METADATA_KEY
+from orchestrator.grpc_server import ERROR_METADATA_KEY, RELEASE_METADATA_KEY, RETRY_AFTER_METADATA_KEY
 from orchestrator.server import Ports
 from orchestrator.settings import AdmissionSettings, ApiSettings
 from sensorium.v1 import sensorium_pb2 as pb
@@ -45,6 +46,16 @@ async def test_search(served: Served) -> None:
     assert answer.hits[0].item.id == "frog"
     assert answer.request_id
     assert answer.stages[0].stage == "admit"
+
+
+async def test_a_request_may_name_the_release_that_answers(served: Served) -> None:
+    answer = await served[1].Search(text("green frog"), metadata=((RELEASE_METADATA_KEY, VERSION),))
+    assert answer.release == VERSION
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await served[1].Search(text("green frog"), metadata=((RELEASE_METADATA_KEY, "no-such"),))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    status = await served[1].GetStatus(pb.GetStatusRequest())
+    assert (status.release, status.releases[VERSION].state) == (VERSION, "ready")
 
 
 async def test_each_item_is_answered_in_the_order_sent(served: Served) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 
 import httpx
 import pytest
+from fakes import VERSION
 from fixtures_orchestrator import MakeWorld, Serving, World
 from google.protobuf.json_format import ParseDict
 from PIL import Image
@@ -48,6 +49,18 @@ def typed(response: httpx.Response) -> pb.Error:
 
 
 # ---- search ----
+
+
+async def test_a_request_may_name_the_release_that_answers(rest: Rest) -> None:
+    world, client = rest
+    question = {"parts": [{"text": "green frog"}]}
+    answer = await client.post("/v1/search", json=question, headers={"X-Sensorium-Release": VERSION})
+    assert answer.json()["release"] == VERSION
+    refused = await client.post("/v1/search", json=question, headers={"X-Sensorium-Release": "no-such"})
+    assert (refused.status_code, typed(refused).code) == (400, "request.invalid")
+    status = (await client.get("/v1/status")).json()
+    assert (status["release"], status["releases"][VERSION]["role"]) == (VERSION, "current")
+    assert world.served.current.searches == 0
 
 
 async def test_search_by_json(rest: Rest) -> None:

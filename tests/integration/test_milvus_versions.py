@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from indexing_support import HashEncoder, draft, make_indexer, make_maintenance
+from indexing_support import HashEncoder, MirroredEncoder, draft, make_indexer, make_maintenance
 from pymilvus import AsyncMilvusClient
 
 from indexing import EmbeddingVersions, Target
@@ -127,17 +127,9 @@ async def test_collections_of_before_are_taken_over(milvus_settings: MilvusSetti
         await store.drop(OLD)
 
 
-class Mirrored(HashEncoder):
-    """Gives other vectors for the same content."""
-
-    async def embed(self, modality: Modality, data: bytes | str, deadline_s: float) -> Embedding:
-        made = await super().embed(modality, data, deadline_s)
-        return Embedding(-made.unified, made.native)
-
-
 async def test_a_version_is_filled_and_swapped_under_searches(store: VectorStore, tmp_path: Path) -> None:
     """Searches of both versions go on all the while; every answer is of the version that was asked."""
-    old, new = Target(OLD, HashEncoder()), Target(NEW, Mirrored(), required=False)
+    old, new = Target(OLD, HashEncoder()), Target(NEW, MirroredEncoder(), required=False)
     async with ItemStore(tmp_path / "items") as items:
         indexer = make_indexer(HashEncoder(), store, items, version=OLD)
         targets = indexer._targets

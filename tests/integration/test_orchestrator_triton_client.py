@@ -4,6 +4,7 @@ import asyncio
 import json
 import struct
 from collections.abc import AsyncGenerator
+from functools import partial
 
 import grpc
 import numpy as np
@@ -21,6 +22,7 @@ from orchestrator.errors import (
 )
 from orchestrator.settings import TritonSettings
 from orchestrator.types import RerankInputs
+from releases.naming import model_name
 
 VECTOR = np.full(1024, 1 / 32, np.float32)
 LISTED = RerankInputs(
@@ -99,6 +101,24 @@ async def test_a_text_goes_out_as_bytes_and_comes_back_as_a_vector(kserve: Kit) 
     (tensor,) = request.inputs
     assert (tensor.name, tensor.datatype, list(tensor.shape)) == ("text", "BYTES", [1, 1])
     assert request.raw_input_contents[0] == struct.pack("<I", 5) + "frög".encode()
+
+
+async def test_a_release_is_asked_by_the_names_of_its_own_models(kserve: Kit) -> None:
+    server, client = kserve
+    bound = client.bound(partial(model_name, release="r1"))
+    server.outputs["embed_text__r1"] = server.outputs["embed_text"]
+    await bound.embed(Modality.TEXT, "frog", 5)
+    await client.embed(Modality.TEXT, "frog", 5)
+    assert [request.model_name for request in server.requests] == ["embed_text__r1", "embed_text"]
+    assert await bound.ready()
+    server.unready.add("embed_text")
+    assert (await client.ready(), await bound.ready()) == (False, True)
+    server.unready |= {"embed_video__r1"}
+    assert not await bound.ready()
+    server.unready -= {"embed_video__r1"}
+    server.unready.add("transcribe_audio")
+    assert not await bound.ready(), "it is shared"
+    assert (await bound.models()).keys() >= {"embed_text", "encode_text", "transcribe_audio"}
 
 
 @pytest.mark.parametrize(("modality", "dim"), [(Modality.AUDIO, 512), (Modality.VIDEO, 2048)])

@@ -82,6 +82,7 @@ RINGS: tuple[frozenset[str], ...] = (
             "filters",
             "metrics",
             "release_metrics",
+            "embedding_versions",
             "canary",
         }
     )
@@ -95,7 +96,7 @@ RINGS: tuple[frozenset[str], ...] = (
     frozenset({"common"}),
     frozenset({"runtime"}),
     frozenset({"pipeline", "lineup"}),
-    frozenset({"release_wire", "follow"}),
+    frozenset({"release_wire", "release_watch", "follow"}),
     frozenset({"service"}),
     frozenset({"grpc_server", "rest"}),
     frozenset({"server"}),
