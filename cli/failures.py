@@ -12,6 +12,7 @@ from cli.milvus_server import MilvusServerError
 from cli.processes import ProcessError
 from cli.stack import StackError
 from orchestrator.errors import ConfigurationError
+from releases.errors import ReleaseError
 
 __all__ = ["KNOWN", "exit_code"]
 
@@ -22,6 +23,7 @@ KNOWN = (
     FileNotFoundError,
     MilvusServerError,
     ProcessError,
+    ReleaseError,
     StackError,
 )
 """What a person can mend; the message says how."""

@@ -1,0 +1,82 @@
+"""`sensorium release` on a system of its own: made, staged, tried, promoted, taken back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fixtures_triton import PUBLIC, ROOT, installed_tree, need_models
+
+from cli.catalogues import demo_manifest
+from cli.client import Client
+from cli.scratch import scratch_stack
+from cli.stack import Stack
+from orchestrator.settings import load_settings
+from sensorium.v1 import sensorium_pb2 as pb
+
+ITEMS = [
+    ("frog", "A green tree frog on a leaf."),
+    ("train", "A red steam train."),
+    ("piano", "A black grand piano."),
+]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    installed_tree()
+    need_models(ROOT / "model_repository", PUBLIC)
+    home = load_settings().home
+    with scratch_stack(tmp_path_factory.mktemp("releases"), home) as found:
+        found.up()
+        yield found
+
+
+def release(stack: Stack, *arguments: str, code: int = 0) -> str:
+    environ = {**stack.environ, "SENSORIUM_HOME": str(stack.settings.home), "COLUMNS": "200"}
+    command = [sys.executable, "-c", "from cli.main import app; app()", "release", *arguments]
+    ended = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert ended.returncode == code, ended.stdout + ended.stderr
+    return ended.stdout + ended.stderr
+
+
+def answered_by(stack: Stack, user: str = "") -> str:
+    with Client(stack.target) as client:
+        answer = client.search(pb.SearchRequest(parts=[pb.QueryPart(text="a frog")], user=user, limit=1))
+    assert [hit.item.id for hit in answer.hits] == ["frog"]
+    assert not answer.degraded
+    return answer.release
+
+
+def test_a_release_from_making_to_rollback(stack: Stack) -> None:
+    catalogue: Path = demo_manifest(load_settings().home)
+    with Client(stack.target) as client:
+        results = list(client.upsert(pb.Item(id=name, description=text) for name, text in ITEMS))
+        assert [result.error.code for result in results] == [""] * len(ITEMS)
+    own = answered_by(stack)
+    release(stack, "create", "r1", "--note", "first")
+    assert "there is a release r1 already" in release(stack, "create", "r1", code=1)
+    assert "not staged" in release(stack, "promote", "r1", code=1)
+    said = release(stack, "stage", "r1", "--catalogue", str(catalogue), "--skip-relevance")
+    assert "encode_video embedding, worst cosine" in said
+    assert "FAILED" not in said
+    assert answered_by(stack) == own, "staging changes nothing that is served"
+    release(stack, "canary", "r1", "--percent", "100")
+    # The orchestrator follows within half a second; the command does not wait for it.
+    with Client(stack.target) as client:
+        while client.status().releases["r1"].role != "canary":
+            time.sleep(0.1)
+    assert answered_by(stack, user="anybody") == "r1"
+    assert "canary" in release(stack, "list")
+    release(stack, "canary", "r1", "--percent", "0")
+    release(stack, "promote", "r1")
+    assert answered_by(stack) == "r1"
+    release(stack, "rollback", "--why", "a test")
+    assert answered_by(stack) == own
+    release(stack, "rollback")
+    assert answered_by(stack) == "r1"
+    assert "a test" in release(stack, "list")
+    assert "encode_text" in release(stack, "show", "r1")
