@@ -22,7 +22,7 @@ from media.tokens import TextTokens, padded
 
 _DECODER, _ENCODER = "decode_text", "encode_text"
 # (tokens, rows): first calls of a shape allocate, and no client should wait for that.
-_WARM_UP = ((16, 1), (16, 32), (32, 32), (64, 8), (128, 4), (256, 1), (512, 1))
+_WARM_UP = ((8, 1), (8, 32), (16, 32), (32, 32), (64, 8), (128, 4), (256, 1), (512, 1))
 
 
 class TritonPythonModel:
