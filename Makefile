@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank attend retrain evaluate bench loadtest dashboard-picture proto up down clean
+.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank attend retrain evaluate bench peers loadtest dashboard-picture proto up down clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +87,9 @@ bench: env-test triton models ## speed of encoders, Triton and whole searches ->
 
 dashboard-picture: env-test triton models ## docs/images/dashboard.png: the dashboard's queries on a real Prometheus
 	@$(BIN)/python -m scripts.dashboard_picture
+
+peers: env-test triton models ## our encoder and search beside MLServer, LitServe, infinity and others -> reports/peers.json (ARGS="--rounds 5", ...)
+	@$(BIN)/python -m cli.peers $(ARGS)
 
 loadtest: env-test triton models ## steps, spike, soak and overload -> reports/loadtest.html (ARGS="--soak-s 600", "--scenarios soak", ...)
 	@$(BIN)/python -m cli.loadtest $(ARGS)

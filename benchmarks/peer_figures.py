@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 __all__ = ["BOUND", "OURS", "SEARCH_NAIVE", "SEARCH_OURS", "PeerRow", "Ratio", "Spread", "markdown", "ratios"]
 
 OURS, BOUND, PLAIN = "triton", "in process", "fastapi"
+BATCHING = ("litserve", "mlserver", "infinity")
+ENCODERS = (BOUND, PLAIN, *BATCHING)
 SEARCH_OURS, SEARCH_NAIVE = "search, text rows", "search, naive"
 
 
@@ -62,26 +64,24 @@ class Ratio:
         return asdict(self)
 
 
-def ratios(rows: Sequence[PeerRow], batching: Sequence[str]) -> list[Ratio]:
-    """Of our `embed_text` to each peer, to the bound and to the best `batching` peer of each round; of
+def ratios(rows: Sequence[PeerRow]) -> list[Ratio]:
+    """Of our `embed_text` to each peer, to the bound and to the best peer with batching of each round; of
     our text search to the naive one.
     """
     found = []
     for ours in rows:
-        others = [
-            row
-            for row in rows
-            if (row.precision, row.concurrency) == (ours.precision, ours.concurrency) and row is not ours
-        ]
+        others = [row for row in rows if row.concurrency == ours.concurrency]
         if ours.system == SEARCH_OURS:
-            naive = [row for row in rows if (row.system, row.concurrency) == (SEARCH_NAIVE, ours.concurrency)]
-            found += [_ratio(ours, row.system, [row], 4.0 if ours.concurrency > 1 else None) for row in naive]
+            asked = 4.0 if ours.concurrency > 1 else None
+            naive = [row for row in others if row.system == SEARCH_NAIVE]
+            found += [_ratio(ours, row.system, [row], asked) for row in naive]
         if ours.system != OURS:
             continue
-        for row in others:
+        encoders = [row for row in others if row.precision == ours.precision and row.system in ENCODERS]
+        for row in encoders:
             asked = 1.0 if row.system == PLAIN and ours.concurrency == 1 else None
             found.append(_ratio(ours, row.system, [row], asked))
-        best = [row for row in others if row.system in batching]
+        best = [row for row in encoders if row.system in BATCHING]
         if best:
             asked = 1.4 if ours.concurrency > 1 else None
             found.append(_ratio(ours, f"best of {', '.join(row.system for row in best)}", best, asked))

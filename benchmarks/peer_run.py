@@ -26,7 +26,7 @@ from benchmarks.load import Sample, run_http_load, run_load
 from benchmarks.machine import describe, memory_mib
 from benchmarks.peer_figures import BOUND, OURS, PeerRow, markdown, ratios
 from benchmarks.peer_servers import PeerError, Server
-from benchmarks.peers import BATCHING, HttpPeer
+from benchmarks.peers import HttpPeer
 from benchmarks.rounds import Burst, Target, bursts
 
 __all__ = ["Comparison", "Search", "System"]
@@ -37,6 +37,7 @@ BATCHES = {64: 32, 1: 1}
 """Of the bound, beside each concurrency."""
 BOUND_SECONDS = 2
 CALL_TIMEOUT_S = 30.0
+MODEL = "embed_text"
 TOLERANCE = 1e-4
 """Largest difference of a number between two systems' vectors of the same text."""
 
@@ -107,7 +108,7 @@ class Comparison:
             PeerRow(target.what, target.precision, target.concurrency, figures)
             for target, figures in bursts(targets, rounds, begun)
         ]
-        found = ratios(rows, BATCHING)
+        found = ratios(rows)
         result = {
             "machine": describe(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -183,7 +184,12 @@ class Comparison:
     def _memory(self) -> dict[str, float]:
         served = {f"{one.name} {one.precision}": one.server for one in self.systems}
         served |= {server.name: server for one in self.searches for server in one.servers}
-        return {name: memory_mib(server.pid) for name, server in served.items()}
+        found = {name: memory_mib(server.pid) for name, server in served.items()}
+        for one in self.systems:
+            if one.peer is None:
+                steps = [each for each in one.server.family() if f"/{MODEL}/" in " ".join(each.cmdline())]
+                found[f"{MODEL} of {one.name} {one.precision}"] = sum(memory_mib(each.pid) for each in steps)
+        return found
 
 
 def _bound_burst(worker: InProcess, batch: int) -> Callable[[], Burst]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.peer_servers import SCRIPTS, PeerError, Server, running
 
-__all__ = ["BATCHING", "PEERS", "HttpPeer", "Model", "start"]
+__all__ = ["PEERS", "HttpPeer", "Model", "start"]
 
 ASK_TIMEOUT_S = 20.0
 PEERS: Mapping[str, tuple[str, ...]] = {
@@ -31,7 +31,6 @@ PEERS: Mapping[str, tuple[str, ...]] = {
     "infinity": ("infinity-emb", "optimum", "optimum-onnx", "onnxruntime", "tokenizers"),
 }
 """By name, the packages whose versions the report names."""
-BATCHING = ("litserve", "mlserver", "infinity")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from benchmarks.closed_loop import Caller, closed_loop, endless
 from benchmarks.load import LoadError
 from benchmarks.peer_figures import OURS, SEARCH_NAIVE, SEARCH_OURS, PeerRow, Ratio, markdown, ratios
 from benchmarks.peer_servers import SCRIPTS, pins
-from benchmarks.peers import BATCHING, PEERS, HttpPeer
+from benchmarks.peers import PEERS, HttpPeer
 from benchmarks.rounds import Target, bursts
 from cli.peers import NAIVE_PACKAGES
 
@@ -43,9 +43,7 @@ ROWS = [
 
 def found(to: str, concurrency: int) -> Ratio:
     (one,) = (
-        one
-        for one in ratios(ROWS, BATCHING)
-        if (one.to, one.concurrency, one.precision) == (to, concurrency, "int8")
+        one for one in ratios(ROWS) if (one.to, one.concurrency, one.precision) == (to, concurrency, "int8")
     )
     return one
 
@@ -67,7 +65,12 @@ def test_the_plain_baseline_is_a_target_at_1_and_the_naive_search_at_many() -> N
 
 
 def test_precisions_are_never_mixed() -> None:
-    assert not [one for one in ratios(ROWS, BATCHING) if one.precision == "fp32"]
+    assert not [one for one in ratios(ROWS) if one.precision == "fp32"]
+
+
+def test_encoders_are_never_held_against_searches() -> None:
+    assert not [one for one in ratios(ROWS) if "search" in one.to and one.precision != "int8"]
+    assert len([one for one in ratios(ROWS) if one.to == SEARCH_NAIVE]) == 2
 
 
 def test_the_report_names_spread_memory_and_versions() -> None:
@@ -78,7 +81,7 @@ def test_the_report_names_spread_memory_and_versions() -> None:
         "versions": {"litserve": {"litserve": "1.2.3"}},
         "memory_mib": {"litserve int8": 300.4},
     }
-    table = markdown(result, ROWS, ratios(ROWS, BATCHING))
+    table = markdown(result, ROWS, ratios(ROWS))
     assert "| litserve | int8 | 64 | 400 (300 to 500) | 160.0 (128.0 to 213.3) |" in table
     assert "| best of litserve, infinity | int8 | 64 | 1.60 (1.00 to 1.80) | 1.4 |" in table
     assert "| litserve int8 | 300 |" in table
