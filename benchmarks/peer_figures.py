@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 
 __all__ = ["BOUND", "OURS", "SEARCH_NAIVE", "SEARCH_OURS", "PeerRow", "Ratio", "Spread", "markdown", "ratios"]
 
-OURS, BOUND, PLAIN = "triton", "in process", "fastapi"
+OURS, BOUND, PLAIN = "triton", "in process", ("fastapi", "fastapi in loop")
 BATCHING = ("litserve", "mlserver", "infinity")
-ENCODERS = (BOUND, PLAIN, *BATCHING)
+ENCODERS = (BOUND, *PLAIN, *BATCHING)
 SEARCH_OURS, SEARCH_NAIVE = "search, text rows", "search, naive"
 
 
@@ -79,7 +79,7 @@ def ratios(rows: Sequence[PeerRow]) -> list[Ratio]:
             continue
         encoders = [row for row in others if row.precision == ours.precision and row.system in ENCODERS]
         for row in encoders:
-            asked = 1.0 if row.system == PLAIN and ours.concurrency == 1 else None
+            asked = 1.0 if row.system in PLAIN and ours.concurrency == 1 else None
             found.append(_ratio(ours, row.system, [row], asked))
         best = [row for row in encoders if row.system in BATCHING]
         if best:

@@ -49,11 +49,12 @@ class System:
     precision: str
     server: Server
     peer: HttpPeer | None = None
+    concurrency: Sequence[int] = CONCURRENCY
     triton_url: str = ""
 
     @property
     def name(self) -> str:
-        return self.peer.name if self.peer else OURS
+        return self.peer.label if self.peer else OURS
 
     def ask(self, text: str) -> NDArray[np.float32]:
         """Raises OSError, ValueError or grpc.RpcError."""
@@ -165,7 +166,7 @@ class Comparison:
             for concurrency in CONCURRENCY
             for precision in self.bounds
             for one in self.systems
-            if one.precision == precision
+            if one.precision == precision and concurrency in one.concurrency
         ]
 
     def _searches(self, seconds: int) -> list[Target]:
@@ -182,7 +183,7 @@ class Comparison:
         ]
 
     def _memory(self) -> dict[str, float]:
-        served = {f"{one.name} {one.precision}": one.server for one in self.systems}
+        served = {f"{one.server.name} {one.precision}": one.server for one in self.systems}
         served |= {server.name: server for one in self.searches for server in one.servers}
         found = {name: memory_mib(server.pid) for name, server in served.items()}
         for one in self.systems:

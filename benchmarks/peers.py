@@ -44,15 +44,20 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class HttpPeer:
-    """Where and how a peer is asked."""
+    """Where and how a peer is asked. `in_loop`: by FastAPI without a thread, faster for one caller."""
 
     name: str
     port: int
+    in_loop: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} in loop" if self.in_loop else self.name
 
     @property
     def path(self) -> str:
         return {
-            "fastapi": "/embed",
+            "fastapi": "/embed-in-loop" if self.in_loop else "/embed",
             "litserve": "/predict",
             "mlserver": "/v2/models/embed_text/infer",
             "infinity": "/embeddings",

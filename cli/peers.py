@@ -72,10 +72,14 @@ def compare(names: Sequence[str], rounds: int, seconds: int, out: Path) -> int:
             systems.append(System(model.precision, _server("triton", stack), triton_url=url))
             for name in PEERS:
                 if name in names:
-                    peer, spare = HttpPeer(name, *free_ports(1)), free_ports(1)[0]
+                    port, spare = free_ports(2)
+                    peer = HttpPeer(name, port)
                     with console.status(f"starting {name}, {model.precision}"):
                         server = held.enter_context(start(peer, pythons[name], model, spare, work / "peers"))
                     systems.append(System(model.precision, server, peer))
+                    if name == "fastapi":
+                        loop = HttpPeer(name, peer.port, in_loop=True)
+                        systems.append(System(model.precision, server, loop, concurrency=(1,)))
             worker = InProcess(Path(".venv-triton/bin/python"), "text", model.graph, text.encode())
             bounds[model.precision] = held.enter_context(worker)
         naive = held.enter_context(_naive(pythons[NAIVE], home, items)) if NAIVE in names else []
