@@ -108,6 +108,13 @@ def markdown(result: Mapping[str, object], rows: Sequence[PeerRow], found: Seque
         spreads = [(row.spread(name), digits) for name, digits in COLUMNS]
         cells = [spread.text(digits) if spread else "" for spread, digits in spreads]
         lines.append(f"| {row.system} | {row.precision} | {row.concurrency} | {' | '.join(cells)} |")
+    for row in rows:
+        degraded = row.spread("degraded")
+        if degraded and degraded.most > 0:
+            lines += [
+                "",
+                f"{row.system} x {row.concurrency}: {degraded.median:.1%} of the answers were degraded.",
+            ]
     lines += ["", "| ours by | precision | at once | ratio | asked |", "|---|---|--:|--:|--:|"]
     for one in found:
         asked = "" if one.asked is None else f"{one.asked:.1f}"
