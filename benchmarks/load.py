@@ -4,6 +4,7 @@ part of two cores and would measure itself.
 Error tree:
 
     LoadError              h2load is missing or failed, or answers were not what a success looks like
+    └── NoAnswerError      nothing was answered in time
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ from pathlib import Path
 
 from google.protobuf.message import Message
 
-__all__ = ["LoadError", "Sample", "run_http_load", "run_load"]
+__all__ = ["LoadError", "NoAnswerError", "Sample", "run_http_load", "run_load"]
 
 
 class LoadError(Exception):
     """The load could not be run, or not every answer was a success."""
+
+
+class NoAnswerError(LoadError):
+    """Nothing was answered in time: a machine that is much too busy, or nobody is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +101,10 @@ def _h2load(url: str, body: bytes, options: Sequence[str], concurrency: int, sec
 
 def check_answers(output: str, rows: Sequence[Sequence[str]]) -> None:
     """Raises LoadError unless all answers were 200 and carried data."""
+    if not rows:
+        raise NoAnswerError("nothing was answered in time")
     bad = [row for row in rows if row[1] != "200"]
-    if bad or not rows:
+    if bad:
         raise LoadError(f"{len(bad)} of {len(rows)} answers were no success")
     traffic = next(line for line in output.splitlines() if line.startswith("traffic:"))
     data_bytes = int(traffic.rsplit("(", 2)[-1].split(")")[0])
