@@ -128,6 +128,8 @@ def start(
         environ |= {"INFINITY_ANONYMOUS_USAGE_STATS": "0", "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cwd)}
         command = [str(python.parent / "infinity_emb"), "v2", "--model-id", ".", "--engine", "optimum"]
         command += ["--served-model-name", "embed_text", "--device", "cpu", "--pooling-method", "cls"]
+        # its own warm-up sends batches of 512 tokens, which takes most of its start
+        command += ["--no-model-warmup"]
         command += ["--batch-size", "32", "--host", "127.0.0.1", "--port", str(peer.port)]
     else:
         command = [str(python), str(cwd / "server.py"), *files, str(peer.port)]
