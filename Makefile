@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank attend retrain evaluate bench loadtest dashboard-picture flame-picture proto up down clean
+.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank attend retrain evaluate bench peers loadtest dashboard-picture flame-picture proto up down clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ dashboard-picture: env-test triton models ## docs/images/dashboard.png: the dash
 
 flame-picture: env-test triton models ## docs/images/flame.png: where a search spends its time (as root)
 	@PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m scripts.flame_picture
+
+peers: env-test triton models ## our encoder and search beside MLServer, LitServe, infinity and others -> reports/peers.json (ARGS="--rounds 5", ...)
+	@$(BIN)/python -m cli.peers $(ARGS)
 
 loadtest: env-test triton models ## steps, spike, soak and overload -> reports/loadtest.html (ARGS="--soak-s 600", "--scenarios soak", ...)
 	@$(BIN)/python -m cli.loadtest $(ARGS)

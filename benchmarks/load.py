@@ -1,9 +1,10 @@
-"""gRPC load by h2load (Debian's nghttp2-client): a client in C, because a Python one takes a good part of two
-cores and would measure itself.
+"""gRPC and HTTP load by h2load (Debian's nghttp2-client): a client in C, because a Python one takes a good
+part of two cores and would measure itself.
 
 Error tree:
 
     LoadError              h2load is missing or failed, or answers were not what a success looks like
+    └── NoAnswerError      nothing was answered in time
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ from pathlib import Path
 
 from google.protobuf.message import Message
 
-__all__ = ["LoadError", "Sample", "run_load"]
+__all__ = ["LoadError", "NoAnswerError", "Sample", "run_http_load", "run_load"]
 
 
 class LoadError(Exception):
     """The load could not be run, or not every answer was a success."""
+
+
+class NoAnswerError(LoadError):
+    """Nothing was answered in time: a machine that is much too busy, or nobody is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +51,39 @@ def run_load(target: str, method: str, message: Message, concurrency: int, secon
     Raises LoadError when h2load is missing, a request failed, or no answer carried a message: a gRPC error
     has HTTP status 200 too, but no body.
     """
-    if shutil.which("h2load") is None:
-        raise LoadError("h2load is missing: apt-get install nghttp2-client")
     payload = message.SerializeToString()
     clients = min(concurrency, 4)
+    options = [
+        f"--clients={clients}",
+        f"--max-concurrent-streams={concurrency // clients}",
+        "--header=content-type: application/grpc",
+        "--header=te: trailers",
+    ]
+    body = b"\0" + struct.pack(">I", len(payload)) + payload
+    return _h2load(f"http://{target}{method}", body, options, concurrency, seconds)
+
+
+def run_http_load(url: str, body: bytes, concurrency: int, seconds: int) -> Sample:
+    """The same for a JSON body posted over HTTP/1.1 on `concurrency` connections. Raises LoadError."""
+    options = ["--h1", f"--clients={concurrency}", "--header=content-type: application/json"]
+    return _h2load(url, body, options, concurrency, seconds)
+
+
+def _h2load(url: str, body: bytes, options: Sequence[str], concurrency: int, seconds: int) -> Sample:
+    if shutil.which("h2load") is None:
+        raise LoadError("h2load is missing: apt-get install nghttp2-client")
     with tempfile.TemporaryDirectory() as folder:
-        body = Path(folder) / "body"
-        body.write_bytes(b"\0" + struct.pack(">I", len(payload)) + payload)
-        log = Path(folder) / "log"
+        data, log = Path(folder) / "body", Path(folder) / "log"
+        data.write_bytes(body)
         done = subprocess.run(
             [
                 "h2load",
                 f"--duration={seconds}",
                 f"--warm-up-time={max(1, round(seconds / 5))}",
-                f"--clients={clients}",
-                f"--max-concurrent-streams={concurrency // clients}",
-                f"--data={body}",
-                "--header=content-type: application/grpc",
-                "--header=te: trailers",
+                *options,
+                f"--data={data}",
                 f"--log-file={log}",
-                f"http://{target}{method}",
+                url,
             ],
             capture_output=True,
             text=True,
@@ -75,14 +93,18 @@ def run_load(target: str, method: str, message: Message, concurrency: int, secon
         if done.returncode:
             raise LoadError(f"h2load failed: {done.stderr.strip()[-300:]}")
         rows = [line.split("\t") for line in log.read_text().splitlines()]
+    # 0: its status came in the warm-up, of which nothing is kept, and its end after it.
+    rows = [row for row in rows if row[1] != "0"]
     check_answers(done.stdout, rows)
     return summarise(concurrency, rate(done.stdout), [int(row[2]) for row in rows])
 
 
 def check_answers(output: str, rows: Sequence[Sequence[str]]) -> None:
     """Raises LoadError unless all answers were 200 and carried data."""
+    if not rows:
+        raise NoAnswerError("nothing was answered in time")
     bad = [row for row in rows if row[1] != "200"]
-    if bad or not rows:
+    if bad:
         raise LoadError(f"{len(bad)} of {len(rows)} answers were no success")
     traffic = next(line for line in output.splitlines() if line.startswith("traffic:"))
     data_bytes = int(traffic.rsplit("(", 2)[-1].split(")")[0])

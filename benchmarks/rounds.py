@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Burst", "Target", "interleave"]
+__all__ = ["Burst", "Target", "bursts", "interleave"]
 
 Burst = dict[str, float]
 
@@ -23,10 +23,10 @@ class Target:
     burst: Callable[[], Burst]
 
 
-def interleave(
+def bursts(
     targets: Sequence[Target], rounds: int, begun: Callable[[int, Target], None]
-) -> Iterable[tuple[Target, Burst]]:
-    """Runs `rounds` bursts of each; yields each target with the median of every figure over the rounds.
+) -> Iterable[tuple[Target, dict[str, list[float]]]]:
+    """Runs `rounds` bursts of each; yields each target with every figure of each round, in order.
 
     `begun` is told the round and the target before each burst.
     """
@@ -37,4 +37,12 @@ def interleave(
             for name, value in target.burst().items():
                 figures[index][name].append(value)
     for index, target in enumerate(targets):
-        yield target, {name: statistics.median(values) for name, values in figures[index].items()}
+        yield target, dict(figures[index])
+
+
+def interleave(
+    targets: Sequence[Target], rounds: int, begun: Callable[[int, Target], None]
+) -> Iterable[tuple[Target, Burst]]:
+    """The same with the median of every figure over the rounds."""
+    for target, figures in bursts(targets, rounds, begun):
+        yield target, {name: statistics.median(values) for name, values in figures.items()}

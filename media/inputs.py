@@ -22,7 +22,7 @@ __all__ = [
 IMAGE_SIZE_PX = 260
 VIDEO_FRAMES = 8
 AUDIO_BUCKETS_S = (1, 2, 4, 8, 15, 30)
-TOKEN_BUCKETS = (16, 32, 64, 128, 256, 512, 1024, 1536, 2048)
+TOKEN_BUCKETS = (8, 16, 32, 64, 128, 256, 512, 1024, 1536, 2048)
 
 
 def image_input(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -74,7 +74,7 @@ def test_the_output_of_h2load() -> None:
         check_answers(output, [["0", "200", "10"]] * 201)
     with pytest.raises(LoadError, match="1 of 2 answers"):
         check_answers(output, [["0", "200", "10"], ["0", "503", "10"]])
-    with pytest.raises(LoadError, match="0 of 0 answers"):
+    with pytest.raises(LoadError, match="nothing was answered"):
         check_answers(output, [])
     with pytest.raises(LoadError, match="how many"):
         rate("h2load: nothing")

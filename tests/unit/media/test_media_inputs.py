@@ -82,7 +82,7 @@ def test_sound_of_a_video():
 
 
 def test_token_buckets():
-    assert [token_bucket(n) for n in (1, 16, 17, 2048)] == [16, 16, 32, 2048]
+    assert [token_bucket(n) for n in (1, 8, 9, 16, 17, 2048)] == [8, 8, 16, 16, 32, 2048]
     assert all(token_bucket(n) == n for n in TOKEN_BUCKETS)
     with pytest.raises(TextTooLongError) as caught:
         token_bucket(2049)
