@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from indexing import Indexer, IndexingSettings, Maintenance
 from media import Limits
 from orchestrator import logs
+from orchestrator.access.control import AccessControl
 from orchestrator.calibrate import load_embedding_set
 from orchestrator.clients.feedback import FeedbackStore
 from orchestrator.clients.items import ItemStore
@@ -45,6 +46,8 @@ async def run(settings: Settings, limits: Limits, indexing: IndexingSettings) ->
     embedding_set = load_embedding_set(settings.model_repository)
     strengths = load_strengths(settings.home, settings.model_repository)
     async with AsyncExitStack() as held:
+        access = AccessControl(settings.access)
+        held.callback(access.close)
         encoder = await held.enter_async_context(TritonClient(settings.triton))
         store = VectorStore(settings.milvus, settings.home)
         held.push_async_callback(store.close)
@@ -84,7 +87,7 @@ async def run(settings: Settings, limits: Limits, indexing: IndexingSettings) ->
         items.changed = pipeline.generations.changed
         # What changed while no process told of it, as in one that was killed, is told now.
         pipeline.generations.changed()
-        service = Service(pipeline, indexer, encoder, store, items, feedback, personaliser)
+        service = Service(pipeline, indexer, encoder, store, items, feedback, personaliser, access)
         if shared is not None:
             service.metrics.cache_store_failures.set_function(lambda: shared.failures)
         await serve(settings.api, service, items, limits, stop)

@@ -65,7 +65,7 @@ MAY: dict[str, tuple[str, ...]] = {
 # Inside the orchestrator arrows point inward: a module may import those of its own or an inner ring.
 RINGS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
-    frozenset({"types", "settings", "feedback"}),
+    frozenset({"types", "settings", "feedback", "watched_file"}),
     frozenset({"query"}),
     frozenset(
         {
@@ -77,13 +77,14 @@ RINGS: tuple[frozenset[str], ...] = (
             "cache",
             "diversify",
             "filters",
+            "filter_items",
             "metrics",
         }
     )
-    | frozenset({"logs", "profile", "quality", "strengths", "fair_queue", "generations"}),
+    | frozenset({"logs", "profile", "quality", "strengths", "fair_queue", "generations", "tls"}),
     frozenset({"admit", "gate", "classify", "compose", "fusion", "late", "answer", "row_vectors"})
     | frozenset({"wire", "feedback_wire"}),
-    frozenset({"searches", "cache_keys"}),
+    frozenset({"searches", "cache_keys", "access"}),
     frozenset({"attend", "embed", "answer_cache", "transcribe", "retrieve", "personalise", "rerank"}),
     frozenset({"hop", "expand", "record"}),
     frozenset({"refine"}),
