@@ -16,6 +16,7 @@ from catalogue import CatalogueError, is_plain_folder, read_catalogue
 from cli.client import Client, ClientError
 from cli.filters import FilterSyntaxError, parse_filters
 from cli.indexing import index_items
+from cli.keys import keys
 from cli.processes import ProcessError
 from cli.stack import Stack, StackError
 from cli.tables import hits_table, status_table
@@ -26,6 +27,7 @@ from sensorium.v1 import sensorium_pb2 as pb
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+app.add_typer(keys, name="keys")
 out = Console()
 err = Console(stderr=True)
 

@@ -60,8 +60,8 @@ class SearchQuery:
     """A validated request.
 
     ``expression`` is a compiled filter (see ``filters.py``), "" for none; ``user`` is opaque, "" for nobody.
-    ``request_id`` is the name that feedback gives the answer. ``caller`` names the credential, ``permission`` is
-    what that restricts every search to; ``expression`` holds it already.
+    ``request_id`` is the name that feedback gives the answer. ``caller`` names the credential,
+    ``permission`` is what that restricts every search to; ``expression`` holds it already.
     """
 
     parts: tuple[QueryPart, ...]

@@ -50,7 +50,8 @@ async def serve(
     ``on_ready`` is told once both listen. What ``service`` stands on stays open: whoever built it closes it.
 
     Raises:
-        ConfigurationError: a port cannot be bound, TLS cannot be set up, or anybody could reach what asks for no
+        ConfigurationError: a port cannot be bound, TLS cannot be set up, or anybody could reach what asks
+        for no
             credential.
     """
     # The products of a search are tiny: on busy cores, handing them to BLAS threads took ten times as long.
@@ -122,9 +123,9 @@ def _require_authentication(settings: ApiSettings, authenticated: bool) -> None:
         return
     if not authenticated and not settings.unauthenticated_beyond_loopback:
         raise ConfigurationError(
-            f"{settings.host} is beyond loopback and nothing is asked of callers: set SENSORIUM_ACCESS__KEYS_FILE or "
-            "SENSORIUM_ACCESS__JWT_JWKS_FILE, or, where the network lets nobody else in, "
-            "SENSORIUM_API__UNAUTHENTICATED_BEYOND_LOOPBACK=true (docs/security.md)"
+            f"{settings.host} is beyond loopback and nothing is asked of callers: set "
+            "SENSORIUM_ACCESS__KEYS_FILE or SENSORIUM_ACCESS__JWT_JWKS_FILE, or, where the network "
+            "lets nobody else in, SENSORIUM_API__UNAUTHENTICATED_BEYOND_LOOPBACK=true (docs/security.md)"
         )
     if settings.tls_certificate_file is None:
         _log.warning("plaintext beyond loopback", authenticated=authenticated)

@@ -209,9 +209,7 @@ class Service:
             raise NotFoundError("there is no such item")
         return item
 
-    async def feedback(
-        self, request: pb.FeedbackRequest, caller: Caller = EVERYONE
-    ) -> pb.FeedbackResponse:
+    async def feedback(self, request: pb.FeedbackRequest, caller: Caller = EVERYONE) -> pb.FeedbackResponse:
         """Stores what a user did. Raises: SensoriumError."""
         with self._request("Feedback", uuid.uuid4().hex, caller) as note:
             user = caller.named(request.user)
@@ -321,9 +319,7 @@ class Service:
             )
             if method in AUDITED and self.access.enabled:
                 noted = {name: note[name] for name in _AUDITED_NOTES if name in note}
-                self.access.audit.write(
-                    method, caller.id, outcome, request_id=request_id, **noted, **audited
-                )
+                self.access.audit.write(method, caller.id, outcome, request_id=request_id, **noted, **audited)
 
 
 def _restrict(response: pb.SearchResponse, caller: Caller) -> None:

@@ -1,7 +1,8 @@
 """TLS of both faces from one pair of files, which may be renewed while the process runs.
 
-New connections get the new certificate; those that are open go on with theirs. A pair that does not fit, as while
-it is being replaced, is logged and left out until it fits. At least TLS 1.2 (gRPC's own least; Python's is set).
+New connections get the new certificate; those that are open go on with theirs. A pair that does not fit, as
+while it is being replaced, is logged and left out until it fits. At least TLS 1.2 (gRPC's own least;
+Python's is set).
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Tls:
 
     def renew(self) -> bool:
         """Takes other files if they are there and fit, and says whether it did."""
-        if not any([watched.changed() for watched in self._watched]):
+        changed = [watched.changed() for watched in self._watched]  # each, so that each is told once
+        if not any(changed):
             return False
         try:
             self._new_context()  # a pair that does not fit would leave the living context half changed

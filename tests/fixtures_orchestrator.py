@@ -14,6 +14,7 @@ from fake_feedback import FakeFeedbackStore
 from fakes import EMBEDDING_SET, FakeEncoder, FakeItemStore, FakeVectorStore, FakeWriter
 
 from media import Limits
+from orchestrator.access.control import AccessControl
 from orchestrator.cache import SharedStore
 from orchestrator.calibrate import EmbeddingSet
 from orchestrator.personalise import Personaliser
@@ -77,6 +78,7 @@ class World:
             self.items,
             self.feedback,
             self.personaliser,
+            AccessControl(self.settings.access),
         )
 
     async def add(self, item_id: str, title: str, *media: bytes, **fields: object) -> None:
@@ -126,6 +128,7 @@ async def make_world(tmp_path: Path) -> AsyncGenerator[MakeWorld]:
     yield make
     for world in worlds:
         await world.pipeline.close()
+        world.service.access.close()
     left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert not [task for task in left if "async_generator_athrow" not in repr(task)], left
 

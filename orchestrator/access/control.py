@@ -26,7 +26,7 @@ _MAX_CREDENTIAL_BYTES = 8192
 
 
 class AccessControl:
-    """``allow`` before anything of a request but its headers is read; ``refusal`` makes what the caller is told.
+    """``allow`` before anything of a request but its headers is read; ``refusal`` says what is answered.
 
     ``close`` it at the end.
 
@@ -49,8 +49,8 @@ class AccessControl:
         A call that no table knows (None) is refused while authentication is on.
 
         Raises:
-            UnauthenticatedError: a credential is needed, and there is none, or more than one, or it is not good.
-            RateLimitError: this caller has none of its requests left.
+            UnauthenticatedError: a credential is needed, and there is none, or more than one, or it is not
+            good. RateLimitError: this caller has none of its requests left.
             ForbiddenError: its scopes do not suffice.
         """
         if not self.enabled or (call is not None and CALLS[call] is None):
@@ -66,10 +66,11 @@ class AccessControl:
         return caller
 
     def refusal(self, call: str | None, error: SensoriumError, address: str) -> SensoriumError:
-        """What is answered in the place of ``error`` to ``address``; an address that fails too often must wait.
+        """What is answered in the place of ``error`` to ``address``; an address that fails too often must
+        wait.
 
-        Each refusal that is answered as such is in the audit, so that their number is bounded; those of a known
-        caller are bounded by its own rate.
+        Each refusal that is answered as such is in the audit, so that their number is bounded; those of a
+        known caller are bounded by its own rate.
         """
         if not isinstance(error, UnauthenticatedError):
             return error
@@ -116,4 +117,6 @@ def network_of(address: str) -> str:
 
 
 def _too_often(per_minute: int, wait_s: float) -> RateLimitError:
-    return RateLimitError("too many requests of this caller", limit=f"per_minute={per_minute}", retry_after_s=wait_s)
+    return RateLimitError(
+        "too many requests of this caller", limit=f"per_minute={per_minute}", retry_after_s=wait_s
+    )

@@ -4,7 +4,8 @@ A key is ``sns_<id>_<secret>``. The secret is 32 random bytes, so one fast hash 
 people choose and could be guessed, and nobody goes through 2**256 secrets at any speed. The id is no secret;
 it names the key in the file and in the audit.
 
-The file is replaced as a whole, so a reader has the old or the new one. A revoked key stays in it, with the time.
+The file is replaced as a whole, so a reader has the old or the new one. A revoked key stays in it, with the
+time.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class Key(BaseModel):
     """One key as the file has it.
 
-    ``filter`` is a ``Filter`` of the API in its JSON; ``users`` is set before the users whom requests name, and
-    ends with its only colon, so that no two such names meet.
+    ``filter`` is a ``Filter`` of the API in its JSON; ``users`` is set before the users whom requests name,
+    and ends with its only colon, so that no two such names meet.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

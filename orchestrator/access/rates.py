@@ -27,7 +27,9 @@ class Rates:
         return len(self._due_s)
 
     def take(self, name: str, per_minute: int) -> float:
-        """Takes one request of ``name``: 0, or the seconds after which there will be one; then none is taken."""
+        """Takes one request of ``name``: 0, or the seconds after which there will be one; then none is
+        taken.
+        """
         now_s, step_s = self._clock(), _WINDOW_S / per_minute
         due_s = max(self._due_s.get(name, 0.0), now_s)
         wait_s = due_s + step_s - now_s - _WINDOW_S

@@ -1,7 +1,8 @@
 """What each call needs. A call that is not in these tables is refused while authentication is on.
 
-``CALLS`` names what can be done, ``GRPC_CALLS`` and ``REST_CALLS`` say which call a method or a route is. None
-needs no credential: liveness and readiness for probes, the page's own files, and the description of REST.
+``CALLS`` names what can be done, ``GRPC_CALLS`` and ``REST_CALLS`` say which call a method or a route is.
+None needs no credential: liveness and readiness for probes, the page's own files, and the description of
+REST.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from grpc_reflection.v1alpha import reflection
 
 from sensorium.v1 import sensorium_pb2 as pb
 
-__all__ = ["AUDITED", "CALLS", "GRPC_CALLS", "REST_CALLS", "RESTRICTABLE", "Scope"]
+__all__ = ["AUDITED", "CALLS", "GRPC_CALLS", "RESTRICTABLE", "REST_CALLS", "Scope"]
 
 
 class Scope(StrEnum):
@@ -59,7 +60,6 @@ GRPC_CALLS: Mapping[str, str] = {
         for name in ("Search", "Upsert", "Delete", "Get", "Feedback", "EraseUser", "GetStatus")
     },
     f"/{health.SERVICE_NAME}/Check": "Probe",
-    f"/{health.SERVICE_NAME}/List": "WatchHealth",
     f"/{health.SERVICE_NAME}/Watch": "WatchHealth",
     f"/{reflection.SERVICE_NAME}/ServerReflectionInfo": "Reflection",
 }

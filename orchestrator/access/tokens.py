@@ -38,7 +38,8 @@ _log = structlog.get_logger(__name__)
 
 
 class Tokens:
-    """Tokens -> callers. What was verified is kept until it expires: a signature costs more than a search may.
+    """Tokens -> callers. What was verified is kept until it expires: a signature costs more than a search
+    may.
 
     Another JWKS file is noticed within a second, and then everything is verified anew.
 
@@ -55,7 +56,9 @@ class Tokens:
         self._keys = self._load()
 
     def caller_of(self, credential: str) -> Caller | None:
-        """Whom a token stands for; None if it is not for us, not signed by a key of ours, or not valid now."""
+        """Whom a token stands for; None if it is not for us, not signed by a key of ours, or not valid
+        now.
+        """
         if self._watched.changed():
             try:
                 self._keys = self._load()

@@ -73,13 +73,17 @@ def build_app(service: Service, files: Files, settings: ApiSettings) -> ASGIApp:
     async def search(request: Request) -> Response:
         timeout_s = _timeout_s(request)
         message = await read_search(request)
-        return message_response(await _unless_gone(request, service.search(message, timeout_s, _caller(request))))
+        return message_response(
+            await _unless_gone(request, service.search(message, timeout_s, _caller(request)))
+        )
 
     @app.put("/v1/items/{item_id}")
     async def upsert(request: Request, item_id: str) -> Response:
         timeout_s = _timeout_s(request)
         item = await read_item(request, item_id)
-        return message_response(await _unless_gone(request, service.upsert_one(item, _caller(request)), timeout_s))
+        return message_response(
+            await _unless_gone(request, service.upsert_one(item, _caller(request)), timeout_s)
+        )
 
     @app.get("/v1/items/{item_id}")
     async def get(request: Request, item_id: str) -> Response:
