@@ -142,8 +142,7 @@ class Service:
             if result.degraded:
                 note["degraded"] = result.degraded
             response = response_message(result, request_id)
-            if caller.condition is not None:
-                _restrict(response, caller)
+            caller.restrict(response)
             note["hits"], note["cached"] = len(response.hits), response.cached
             return response
 
@@ -205,7 +204,7 @@ class Service:
     async def _stored(self, item_id: str, caller: Caller) -> CatalogueItem:
         item = (await self._items.get_many([item_id])).get(item_id)
         # One that may not be seen is not told from one that does not exist.
-        if item is None or (caller.condition is not None and not caller.sees(item_message(item))):
+        if item is None or not caller.sees(item_message(item)):
             raise NotFoundError("there is no such item")
         return item
 
@@ -320,21 +319,6 @@ class Service:
             if method in AUDITED and self.access.enabled:
                 noted = {name: note[name] for name in _AUDITED_NOTES if name in note}
                 self.access.audit.write(method, caller.id, outcome, request_id=request_id, **noted, **audited)
-
-
-def _restrict(response: pb.SearchResponse, caller: Caller) -> None:
-    """Takes out what a caller with a filter may not be told.
-
-    That is an item which changed between its search and its answer, and whether somebody else has asked for
-    the content of a part before.
-    """
-    hidden = [place for place, hit in enumerate(response.hits) if not caller.sees(hit.item)]
-    for place in reversed(hidden):
-        del response.hits[place]
-    response.candidates -= len(hidden)
-    if not response.cached:
-        for part in response.parts:
-            part.cached = False
 
 
 async def _within(call: Callable[[], Awaitable[T]], otherwise: T) -> T:

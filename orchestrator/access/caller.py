@@ -54,6 +54,22 @@ class Caller:
         """Whether it may read ``item``."""
         return self.condition is None or holds(self.condition, item)
 
+    def restrict(self, response: pb.SearchResponse) -> None:
+        """Takes out what a caller with a filter may not be told.
+
+        That is an item which changed between its search and its answer, and whether somebody else has asked
+        for the content of a part before.
+        """
+        if self.condition is None:
+            return
+        hidden = [place for place, hit in enumerate(response.hits) if not self.sees(hit.item)]
+        for place in reversed(hidden):
+            del response.hits[place]
+        response.candidates -= len(hidden)
+        if not response.cached:
+            for part in response.parts:
+                part.cached = False
+
     def asking(self, query: SearchQuery) -> SearchQuery:
         """``query`` as it is answered to this caller.
 

@@ -348,6 +348,15 @@ async def test_what_writes_is_in_the_audit_and_nothing_that_is_secret(guarded: G
         assert secret not in text
 
 
+async def test_refusals_are_counted_by_call(guarded: Guarded) -> None:
+    await guarded.rest.get("/v1/status")
+    await guarded.rest.delete("/v1/users/u", headers=bearer(guarded.door.key(Scope.READ)))
+    headers = bearer(guarded.door.key(Scope.METRICS))
+    text = (await guarded.rest.get("/metrics", headers=headers)).text
+    assert 'sensorium_requests_total{method="GetStatus",outcome="auth.required"} 1.0' in text
+    assert 'sensorium_requests_total{method="EraseUser",outcome="auth.forbidden"} 1.0' in text
+
+
 # ---- tenants ----
 
 ACME = {"category": {"values": ["acme"]}}
@@ -382,6 +391,22 @@ async def test_two_tenants_never_share_an_answer(guarded: Guarded) -> None:
     response = await guarded.rest.post("/v1/search", json=asked, headers=bearer(everyone))
     assert found(response) == {"frog"}
     assert not response.json().get("cached", False)
+
+
+async def test_callers_at_the_same_time_stay_who_they_are(guarded: Guarded) -> None:
+    acme, globex = (
+        guarded.door.key(Scope.SEARCH, name=name, condition=condition)
+        for name, condition in (("acme", ACME), ("globex", GLOBEX))
+    )
+    api = rpc.SensoriumStub(guarded.channel)  # type: ignore[no-untyped-call]
+    asked = pb.SearchRequest(parts=[pb.QueryPart(text="green frog")], options=pb.SearchOptions(cache=False))
+
+    async def ids(credential: str) -> set[str]:
+        answer = await api.Search(asked, metadata=md(credential))
+        return {hit.item.id for hit in answer.hits}
+
+    answers = await asyncio.gather(*(ids((acme, globex)[number % 2]) for number in range(40)))
+    assert answers == [{"frog"}, {"newt"}] * 20
 
 
 async def test_a_filter_of_the_request_cannot_widen_the_tenants(guarded: Guarded) -> None:

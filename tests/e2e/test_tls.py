@@ -14,6 +14,8 @@ from fixtures_access import Authority, Door
 from fixtures_orchestrator import MakeWorld, Serving
 
 from cli.client import Client
+from loadtests.calls import GrpcCalls, RestCalls
+from loadtests.samples import Outcome
 from orchestrator.errors import ConfigurationError
 from orchestrator.server import Ports
 from orchestrator.settings import ApiSettings
@@ -172,6 +174,15 @@ async def test_our_clients_speak_tls_with_a_key(
     api = authority.settings(tls_client_ca_file=authority.file)
     world = make_world(api=api, access=door.settings)
 
+    def load(grpc_port: int, http_port: int) -> list[Outcome]:
+        calls = (
+            GrpcCalls(f"127.0.0.1:{grpc_port}", 5.0),
+            RestCalls(f"https://127.0.0.1:{http_port}", 5.0, 1),
+        )
+        outcomes = [each.search("text", b"green frog").outcome for each in calls]
+        calls[1]._client.close()
+        return outcomes
+
     def use(target: str) -> tuple[pb.Status, list[pb.UpsertResult], pb.SearchResponse]:
         with Client(target) as client:
             results = list(client.upsert(iter([pb.Item(id="frog", title="green frog")])))
@@ -180,6 +191,7 @@ async def test_our_clients_speak_tls_with_a_key(
 
     async with serving(world) as ports:
         status, results, answer = await asyncio.to_thread(use, f"127.0.0.1:{ports.grpc}")
+        assert await asyncio.to_thread(load, ports.grpc, ports.http) == [Outcome.ANSWERED] * 2
     assert status.items == 1
     assert [result.outcome for result in results] == [pb.UpsertResult.INDEXED]
     assert [hit.item.id for hit in answer.hits] == ["frog"]
