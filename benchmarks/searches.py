@@ -5,9 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-import grpc
-
 from benchmarks.load import Sample, run_load
+from sensorium import connect
 from sensorium.v1 import sensorium_pb2 as pb
 from sensorium.v1 import sensorium_pb2_grpc as rpc
 
@@ -35,7 +34,7 @@ def own_share(target: str, texts: Sequence[str]) -> dict[str, float]:
     """
     rows: list[tuple[float, float]] = []
     stages: dict[str, list[float]] = {}
-    with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    with connect.channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
         stub = rpc.SensoriumStub(channel)  # type: ignore[no-untyped-call]
         for text in texts:
             answer = stub.Search(search_request("text", text.encode()), timeout=CALL_TIMEOUT_S)

@@ -15,6 +15,7 @@ from types import TracebackType
 
 import grpc
 
+from sensorium.connect import ConnectionSettingsError, channel
 from sensorium.v1 import sensorium_pb2 as pb
 from sensorium.v1 import sensorium_pb2_grpc as rpc
 
@@ -47,19 +48,23 @@ class RefusedError(ClientError):
 
 
 class Client:
-    """One channel to `target` ("host:port"); close it, or use it in a `with`."""
+    """One channel to `target` ("host:port"); close it, or use it in a `with`.
+
+    The environment says whether over TLS and with which key (`sensorium.connect`). Raises ClientError.
+    """
 
     def __init__(self, target: str) -> None:
         self.target = target
-        self._channel = grpc.insecure_channel(
-            target,
-            options=[
-                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.service_config", FAIL_FAST),
-                ("grpc.enable_http_proxy", 0),
-            ],
-        )
+        options = [
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.service_config", FAIL_FAST),
+            ("grpc.enable_http_proxy", 0),
+        ]
+        try:
+            self._channel = channel(target, options)
+        except ConnectionSettingsError as error:
+            raise ClientError(str(error)) from error
         self._stub = rpc.SensoriumStub(self._channel)  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> Client:

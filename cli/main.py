@@ -17,6 +17,7 @@ from cli import release
 from cli.client import Client, ClientError
 from cli.filters import FilterSyntaxError, parse_filters
 from cli.indexing import index_items
+from cli.keys import keys
 from cli.processes import ProcessError
 from cli.stack import Stack, StackError
 from cli.tables import hits_table, status_table
@@ -28,6 +29,7 @@ __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 app.add_typer(release.app, name="release")
+app.add_typer(keys, name="keys")
 out = Console()
 err = Console(stderr=True)
 

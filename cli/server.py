@@ -15,6 +15,7 @@ from cli.runtimes import RuntimeBuilder
 from indexing import EmbeddingVersions, Indexer, IndexingSettings, Maintenance, Target, Targets
 from media import Limits
 from orchestrator import logs
+from orchestrator.access.control import AccessControl
 from orchestrator.clients.feedback import FeedbackStore
 from orchestrator.clients.items import ItemStore
 from orchestrator.clients.milvus import VectorStore
@@ -45,6 +46,8 @@ async def run(settings: Settings, limits: Limits, indexing: IndexingSettings) ->
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as held:
+        access = AccessControl(settings.access)
+        held.callback(access.close)
         triton = await held.enter_async_context(TritonClient(settings.triton))
         store = VectorStore(settings.milvus, settings.home)
         held.push_async_callback(store.close)
@@ -79,7 +82,7 @@ async def run(settings: Settings, limits: Limits, indexing: IndexingSettings) ->
         common.generations.changed()
         served = Served(current)
         served.progress = versions.progress
-        service = Service(common, served, indexer, store)
+        service = Service(common, served, indexer, store, access)
         follower = Follower(settings.home, served, builder.own, builder.build, versions)
         follower.failed = service.metrics.releases.failures.inc
         follower.rolled_back = service.metrics.releases.rollbacks.inc

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from cli import processes
-from cli.client import Client, ClientError
+from cli.client import Client, ClientError, RefusedError
 from orchestrator.settings import Settings
 from sensorium.v1 import sensorium_pb2 as pb
 from serving.state import Phase, read_state
@@ -58,7 +58,8 @@ class Stack:
     @property
     def page(self) -> str:
         """URL of the search page and of REST."""
-        return f"http://{bracketed(self.settings.api.host)}:{self.settings.api.http_port}"
+        scheme = "http" if self.settings.api.tls_certificate_file is None else "https"
+        return f"{scheme}://{bracketed(self.settings.api.host)}:{self.settings.api.http_port}"
 
     def up(self, waiting: Callable[[str, float], None] = lambda _what, _elapsed_s: None) -> list[str]:
         """Starts what does not run and waits until all of it is ready; `waiting` is told what for.
@@ -144,6 +145,12 @@ class Stack:
         if "orchestrator" in self.names:
             try:
                 dependencies = self.status().dependencies
+            except RefusedError as error:
+                if error.error.code.startswith("auth."):
+                    raise StackError(
+                        f"it wants a key with the scope read ({error}): set SENSORIUM_CLIENT_CREDENTIAL"
+                    ) from error
+                return "orchestrator"
             except ClientError:  # not there yet, or too busy to answer in time
                 return "orchestrator"
             return ", ".join(sorted(name for name, state in dependencies.items() if state != "ready"))

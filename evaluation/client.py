@@ -15,6 +15,7 @@ from types import TracebackType
 
 import grpc
 
+from sensorium import connect
 from sensorium.v1 import sensorium_pb2 as pb
 from sensorium.v1 import sensorium_pb2_grpc as rpc
 
@@ -62,7 +63,7 @@ class Sensorium:
     """
 
     def __init__(self, target: str, options: Mapping[str, bool] | None = None, release: str = "") -> None:
-        self._channel = grpc.insecure_channel(
+        self._channel = connect.channel(
             target, options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
         )
         self._stub = rpc.SensoriumStub(self._channel)  # type: ignore[no-untyped-call]

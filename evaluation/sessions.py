@@ -17,6 +17,7 @@ from catalogue.manifest import ManifestItem, read_manifest
 from evaluation.client import DEADLINE_S, EvaluationError, SearchFailedError, Sensorium
 from evaluation.metrics import graded_ndcg, interval
 from evaluation.tastes import KINDS, Intent, User, gains, intents, reactions, users
+from sensorium import connect
 from sensorium.v1 import sensorium_pb2 as pb
 from sensorium.v1 import sensorium_pb2_grpc as rpc
 
@@ -44,7 +45,7 @@ def run_sessions(
     with Sensorium(target) as system:
         system.require([item.id for item in items])
         status = system.status()
-    with grpc.insecure_channel(target) as channel:
+    with connect.channel(target) as channel:
         people = _People(rpc.SensoriumStub(channel), items, seed)  # type: ignore[no-untyped-call]
         everybody = users(items, of_each, seed)
         for user in everybody:

@@ -15,6 +15,7 @@ import grpc
 from catalogue.manifest import read_manifest
 from catalogue.split import normalise
 from evaluation.client import DEADLINE_S, EvaluationError, SearchFailedError, Sensorium
+from sensorium import connect
 from sensorium.v1 import sensorium_pb2 as pb
 from sensorium.v1 import sensorium_pb2_grpc as rpc
 
@@ -45,7 +46,7 @@ def ask_standing(target: str, manifest: Path, out: Path, progress: Progress) -> 
     with Sensorium(target) as system:
         system.require([item.id for item in items])
     queries = []
-    with grpc.insecure_channel(target) as channel:
+    with connect.channel(target) as channel:
         stub = rpc.SensoriumStub(channel)  # type: ignore[no-untyped-call]
         for number, item in enumerate(asked):
             progress("standing queries", number, len(asked))

@@ -14,6 +14,7 @@ from geventhttpclient.response import HTTPParseError
 
 from loadtests.errors import SettingsError, UnreachableError
 from loadtests.samples import Answer, Outcome
+from sensorium import connect
 from sensorium.v1 import sensorium_pb2 as pb
 from sensorium.v1 import sensorium_pb2_grpc as rpc
 
@@ -36,16 +37,15 @@ class Calls(Protocol):
 
 
 class GrpcCalls:
-    """One channel to `target`, with TLS where `tls`. Calls block each other where `grpc.experimental.gevent`
-    is not set up."""
+    """One channel to `target`, with TLS where `tls` or the environment says so (`sensorium.connect`). Calls
+    block each other where `grpc.experimental.gevent` is not set up."""
 
     def __init__(self, target: str, timeout_s: float, tls: bool = False) -> None:
         options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
-        self._channel = (
-            grpc.secure_channel(target, grpc.ssl_channel_credentials(), options=options)
-            if tls
-            else grpc.insecure_channel(target, options=options)
-        )
+        try:
+            self._channel = connect.channel(target, options, tls)
+        except connect.ConnectionSettingsError as error:
+            raise SettingsError(str(error)) from error
         self._stub = rpc.SensoriumStub(self._channel)  # type: ignore[no-untyped-call]
         self._target = target
         self._timeout_s = timeout_s
@@ -93,15 +93,22 @@ class RestCalls:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise SettingsError(f"{url!r} is no http or https URL")
         self._client = HTTPClient.from_url(
-            url, concurrency=connections, connection_timeout=timeout_s, network_timeout=timeout_s + GRACE_S
+            url,
+            concurrency=connections,
+            connection_timeout=timeout_s,
+            network_timeout=timeout_s + GRACE_S,
+            ssl_options=connect.tls_files(),
         )
         self._path = f"{parts.path.rstrip('/')}/v1/search"
         self._timeout_s = timeout_s
-        self._deadline = {"sensorium-timeout-ms": f"{timeout_s * 1000:.0f}"}
+        try:
+            self._headers = {"sensorium-timeout-ms": f"{timeout_s * 1000:.0f}", **connect.headers()}
+        except connect.ConnectionSettingsError as error:
+            raise SettingsError(str(error)) from error
 
     def search(self, modality: str, content: bytes) -> Answer:
         kind, body = _text_body(content) if modality == "text" else _file_body(content)
-        headers = {"content-type": kind, **self._deadline}
+        headers = {"content-type": kind, **self._headers}
         try:
             with gevent.Timeout(self._timeout_s + GRACE_S):
                 response = self._client.request("POST", self._path, body=body, headers=headers)

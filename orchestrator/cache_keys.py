@@ -47,6 +47,7 @@ def answer_key(query: SearchQuery, parts: Sequence[ClassifiedPart], setup: bytes
         setup,
         generation,
         tuple((part.modality.value, part.kind.format, part.weight, part.digest) for part in parts),
+        query.permission,
         query.expression,
         tuple(target.value for target in query.targets),
         query.limit,
@@ -67,7 +68,7 @@ def setup_of(settings: Settings, embedding_set: EmbeddingSet, release: str, rele
 
     Budgets of time count too: they decide what is reached before an answer is called degraded.
     """
-    groups = settings.model_dump(mode="json", exclude={"home", "api", "admission", "cache", "log"})
+    groups = settings.model_dump(mode="json", exclude={"home", "api", "access", "admission", "cache", "log"})
     # Without a Milvus server the catalogue is this machine's own, below its home.
     place = f"{socket.gethostname()}:{settings.home.absolute()}" if settings.milvus.uri is None else ""
     return digest("setup", place, repr(sorted(groups.items())), repr(embedding_set), release, release_digest)

@@ -8,8 +8,12 @@
     |  +- ItemError                 item.invalid             INVALID_ARGUMENT     400
     |  +- PartError                 media.* (as refused)     INVALID_ARGUMENT     400
     |  +- TooLargeError             request.too_large        RESOURCE_EXHAUSTED   413
+    +- UnauthenticatedError         auth.required            UNAUTHENTICATED      401
+    |  +- CredentialError           auth.invalid             UNAUTHENTICATED      401
+    +- ForbiddenError               auth.forbidden           PERMISSION_DENIED    403
     +- NotFoundError                item.not_found           NOT_FOUND            404
     +- OverloadedError              server.overloaded        RESOURCE_EXHAUSTED   429
+    |  +- RateLimitError            auth.rate                RESOURCE_EXHAUSTED   429
     +- ShuttingDownError            server.stopping          UNAVAILABLE          503
     +- DeadlineError                request.deadline         DEADLINE_EXCEEDED    504
     +- DependencyError              dependency.failed        UNAVAILABLE          503
@@ -35,21 +39,25 @@ from media import MediaError
 
 __all__ = [
     "ConfigurationError",
+    "CredentialError",
     "DeadlineError",
     "DependencyDeadlineError",
     "DependencyError",
     "FilterError",
+    "ForbiddenError",
     "InternalError",
     "ItemError",
     "NotFoundError",
     "OverloadedError",
     "PartError",
     "ProtocolError",
+    "RateLimitError",
     "RequestError",
     "SchemaMismatchError",
     "SensoriumError",
     "ShuttingDownError",
     "TooLargeError",
+    "UnauthenticatedError",
     "UnavailableError",
 ]
 
@@ -121,6 +129,28 @@ class TooLargeError(RequestError):
     http_status = 413
 
 
+class UnauthenticatedError(SensoriumError):
+    """The call needs a credential and came without one."""
+
+    code = "auth.required"
+    grpc_status = grpc.StatusCode.UNAUTHENTICATED
+    http_status = 401
+
+
+class CredentialError(UnauthenticatedError):
+    """The credential is not one of ours, or not any more. Why, the message does not say."""
+
+    code = "auth.invalid"
+
+
+class ForbiddenError(SensoriumError):
+    """The credential is good, but not for this."""
+
+    code = "auth.forbidden"
+    grpc_status = grpc.StatusCode.PERMISSION_DENIED
+    http_status = 403
+
+
 class NotFoundError(SensoriumError):
     """No such item, media or thumbnail."""
 
@@ -142,6 +172,12 @@ class OverloadedError(SensoriumError):
     def __init__(self, message: str, *, kind: str = "", limit: str = "", retry_after_s: float = 1.0) -> None:
         super().__init__(message, kind=kind, limit=limit)
         self.retry_after_s = retry_after_s
+
+
+class RateLimitError(OverloadedError):
+    """This caller has asked too often; others have not."""
+
+    code = "auth.rate"
 
 
 class ShuttingDownError(SensoriumError):

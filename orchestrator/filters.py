@@ -23,6 +23,7 @@ __all__ = [
     "MAX_VALUE_BYTES",
     "compile_filter",
     "exclude_items",
+    "joined",
     "restrict_to_items",
 ]
 
@@ -51,6 +52,11 @@ def restrict_to_items(expression: str, item_ids: Sequence[str]) -> str:
 def exclude_items(expression: str, item_ids: Sequence[str]) -> str:
     """``expression`` and none of ``item_ids``, of which there is at least one."""
     return _joined(expression, f"item_id not in {_strings(item_ids)}")
+
+
+def joined(first: str, second: str) -> str:
+    """Both expressions, each whole; "" is no condition."""
+    return f"({first}) and ({second})" if first and second else first or second
 
 
 def _joined(expression: str, condition: str) -> str:

@@ -6,17 +6,22 @@ gRPC itself cancels a handler, and with it its work, once the caller is gone or 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from contextvars import ContextVar
 from typing import Any, NoReturn, TypeAlias
+from urllib.parse import unquote
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from orchestrator.access.caller import Caller
+from orchestrator.access.scopes import GRPC_CALLS
 from orchestrator.errors import ConfigurationError, OverloadedError, SensoriumError
 from orchestrator.service import Service
 from orchestrator.settings import ApiSettings
+from orchestrator.tls import Tls
 from orchestrator.wire import error_message
 from sensorium.v1 import sensorium_pb2 as pb
 from sensorium.v1 import sensorium_pb2_grpc as rpc
@@ -28,14 +33,17 @@ RETRY_AFTER_METADATA_KEY = "retry-after-ms"
 RELEASE_METADATA_KEY = "x-sensorium-release"
 """Sent with a search, it names the release that is to answer."""
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+_caller: ContextVar[Caller] = ContextVar("caller")
 _NAME = pb.DESCRIPTOR.services_by_name["Sensorium"].full_name
 
 
 class GrpcServer:
     """``start``, then ``stop`` with time to drain."""
 
-    def __init__(self, service: Service, settings: ApiSettings) -> None:
+    def __init__(self, service: Service, settings: ApiSettings, tls: Tls | None = None) -> None:
         self._server = grpc.aio.server(
+            interceptors=[_Admission(service)],
             maximum_concurrent_rpcs=settings.max_requests,
             options=[
                 ("grpc.max_receive_message_length", settings.max_request_bytes),
@@ -52,7 +60,12 @@ class GrpcServer:
         )
         try:
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
-            self.port = self._server.add_insecure_port(f"{host}:{settings.grpc_port}")
+            address = f"{host}:{settings.grpc_port}"
+            self.port = (
+                self._server.add_insecure_port(address)
+                if tls is None
+                else self._server.add_secure_port(address, tls.grpc_credentials())
+            )
         except RuntimeError as error:  # grpc's only way to say that the address cannot be bound
             raise ConfigurationError(
                 f"port {settings.grpc_port} of {settings.host} cannot be used"
@@ -81,7 +94,8 @@ class _Servicer(rpc.SensoriumServicer):
         self, request: pb.SearchRequest, context: _Context
     ) -> pb.SearchResponse:
         try:
-            return await self._service.search(request, context.time_remaining(), _release(context))
+            release, caller = _release(context), _caller.get()
+            return await self._service.search(request, context.time_remaining(), release, caller)
         except SensoriumError as error:
             await _abort(context, error)
 
@@ -89,7 +103,7 @@ class _Servicer(rpc.SensoriumServicer):
         self, request_iterator: AsyncIterator[pb.Item], context: _Context
     ) -> AsyncGenerator[pb.UpsertResult]:
         try:
-            async with aclosing(self._service.upsert(request_iterator)) as results:
+            async with aclosing(self._service.upsert(request_iterator, _caller.get())) as results:
                 async for result in results:
                     yield result
         except SensoriumError as error:
@@ -99,7 +113,7 @@ class _Servicer(rpc.SensoriumServicer):
         self, request: pb.DeleteRequest, context: _Context
     ) -> pb.DeleteResponse:
         try:
-            return await self._service.delete(request)
+            return await self._service.delete(request, _caller.get())
         except SensoriumError as error:
             await _abort(context, error)
 
@@ -107,7 +121,7 @@ class _Servicer(rpc.SensoriumServicer):
         self, request: pb.GetRequest, context: _Context
     ) -> pb.Item:
         try:
-            return await self._service.get(request)
+            return await self._service.get(request, _caller.get())
         except SensoriumError as error:
             await _abort(context, error)
 
@@ -115,7 +129,7 @@ class _Servicer(rpc.SensoriumServicer):
         self, request: pb.FeedbackRequest, context: _Context
     ) -> pb.FeedbackResponse:
         try:
-            return await self._service.feedback(request)
+            return await self._service.feedback(request, _caller.get())
         except SensoriumError as error:
             await _abort(context, error)
 
@@ -123,7 +137,7 @@ class _Servicer(rpc.SensoriumServicer):
         self, request: pb.EraseUserRequest, context: _Context
     ) -> pb.EraseUserResponse:
         try:
-            return await self._service.erase_user(request)
+            return await self._service.erase_user(request, _caller.get())
         except SensoriumError as error:
             await _abort(context, error)
 
@@ -131,7 +145,7 @@ class _Servicer(rpc.SensoriumServicer):
         self, request: pb.GetStatusRequest, context: _Context
     ) -> pb.Status:
         try:
-            return await self._service.status()
+            return await self._service.status(_caller.get())
         except SensoriumError as error:
             await _abort(context, error)
 
@@ -139,6 +153,44 @@ class _Servicer(rpc.SensoriumServicer):
 def _release(context: _Context) -> str:
     found = dict(context.invocation_metadata() or ()).get(RELEASE_METADATA_KEY, "")
     return found if isinstance(found, str) else ""
+
+
+class _Admission(grpc.aio.ServerInterceptor):
+    """Lets a call in, or refuses it before its message is read."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> _Handler | None:
+        call = GRPC_CALLS.get(handler_call_details.method)
+        credentials = [
+            value if isinstance(value, str) else value.decode("latin-1")
+            for name, value in handler_call_details.invocation_metadata or ()
+            if name == "authorization"
+        ]
+        try:
+            caller = self._service.allow(call, credentials)
+        except SensoriumError as error:
+            return _refusing(self._service, call, error)
+        # gRPC runs the handler in the context that its interceptors left.
+        _caller.set(caller)
+        return await continuation(handler_call_details)
+
+
+def _refusing(service: Service, call: str | None, error: SensoriumError) -> _Handler:
+    """A handler that ends the call. As one of streams it is run without a message having come in."""
+
+    async def refuse(_requests: AsyncIterator[bytes], context: _Context) -> None:
+        # "ipv4:127.0.0.1:4711", "ipv6:%5B::1%5D:4711"
+        _, _, place = unquote(context.peer()).partition(":")
+        address = place.rpartition(":")[0].strip("[]")
+        await _abort(context, service.access.refusal(call, error, address))
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 async def _abort(context: _Context, error: SensoriumError) -> NoReturn:

@@ -100,7 +100,7 @@ class Pipeline:
     ) -> SearchResult:
         asked_s = time.time()
         kinds = [part.modality for part in parts]
-        async with self.gate.enter(kinds, query.user, query.priority, trace, deadline):
+        async with self.gate.enter(kinds, query.user or query.caller, query.priority, trace, deadline):
             embedded, infos = await self._embed(parts, runtime, trace, deadline)
             with trace.stage("compose"):
                 composition = await self._compose(embedded, query, runtime, trace, deadline)

@@ -60,7 +60,8 @@ class SearchQuery:
     """A validated request.
 
     ``expression`` is a compiled filter (see ``filters.py``), "" for none; ``user`` is opaque, "" for nobody.
-    ``request_id`` is the name that feedback gives the answer.
+    ``request_id`` is the name that feedback gives the answer. ``caller`` names the credential,
+    ``permission`` is what that restricts every search to; ``expression`` holds it already.
     """
 
     parts: tuple[QueryPart, ...]
@@ -74,6 +75,8 @@ class SearchQuery:
     options: SearchOptions = SearchOptions()
     request_id: str = ""
     priority: Priority = Priority.INTERACTIVE
+    caller: str = ""
+    permission: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from orchestrator.rest.app import build_app
 from orchestrator.rest.files import Files
 from orchestrator.service import Service
 from orchestrator.settings import ApiSettings
+from orchestrator.tls import tls_of
 from orchestrator.types import ItemStore
 
 __all__ = ["Ports", "serve"]
@@ -48,7 +50,9 @@ async def serve(
     ``on_ready`` is told once both listen. What ``service`` stands on stays open: whoever built it closes it.
 
     Raises:
-        ConfigurationError: a port cannot be bound.
+        ConfigurationError: a port cannot be bound, TLS cannot be set up, or anybody could reach what asks
+        for no
+            credential.
     """
     # The products of a search are tiny: on busy cores, handing them to BLAS threads took ten times as long.
     with threadpool_limits(1, user_api="blas"):
@@ -63,24 +67,27 @@ async def _serve(
     stop: asyncio.Event,
     on_ready: Callable[[Ports], None],
 ) -> None:
+    _require_authentication(settings, service.access.enabled)
+    tls = tls_of(settings)
     files = Files(items, limits)
     listener = _listen(settings)
-    http = _Http(
-        uvicorn.Config(
-            build_app(service, files, settings),
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            ws="none",
-            limit_concurrency=settings.max_requests,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=max(1, round(settings.drain_s)),
-        )
+    config = uvicorn.Config(
+        build_app(service, files, settings),
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        limit_concurrency=settings.max_requests,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+        ssl_context_factory=None if tls is None else lambda _config, _default: tls.context,
     )
+    http = _Http(config)
+    renewing = asyncio.create_task(tls.keep_renewed()) if tls is not None else None
     try:
-        grpc_server = GrpcServer(service, settings)
+        grpc_server = GrpcServer(service, settings, tls)
         await grpc_server.start()
         serving = asyncio.create_task(http.serve(sockets=[listener]))
         stopped = asyncio.create_task(stop.wait())
@@ -96,6 +103,8 @@ async def _serve(
             _log.info("draining", seconds=settings.drain_s)
             await asyncio.gather(grpc_server.stop(settings.drain_s), serving)
     finally:
+        if renewing is not None:
+            renewing.cancel()
         listener.close()
         files.close()
 
@@ -106,6 +115,27 @@ class _Http(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _require_authentication(settings: ApiSettings, authenticated: bool) -> None:
+    """Raises ConfigurationError where strangers could reach what is meant for this machine."""
+    if _is_loopback(settings.host):
+        return
+    if not authenticated and not settings.unauthenticated_beyond_loopback:
+        raise ConfigurationError(
+            f"{settings.host} is beyond loopback and nothing is asked of callers: set "
+            "SENSORIUM_ACCESS__KEYS_FILE or SENSORIUM_ACCESS__JWT_JWKS_FILE, or, where the network "
+            "lets nobody else in, SENSORIUM_API__UNAUTHENTICATED_BEYOND_LOOPBACK=true (docs/security.md)"
+        )
+    if settings.tls_certificate_file is None:
+        _log.warning("plaintext beyond loopback", authenticated=authenticated)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"  # any other name may come to mean anything
 
 
 def _listen(settings: ApiSettings) -> socket.socket:

@@ -7,6 +7,7 @@ goes wrong. A face adds its transport only.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import uuid
 from collections.abc import (
@@ -17,6 +18,7 @@ from collections.abc import (
     Callable,
     Iterator,
     Mapping,
+    Sequence,
 )
 from contextlib import aclosing, contextmanager
 from functools import partial
@@ -25,6 +27,9 @@ from typing import TypeVar
 
 import structlog
 
+from orchestrator.access.caller import EVERYONE, Caller
+from orchestrator.access.control import AccessControl
+from orchestrator.access.scopes import AUDITED
 from orchestrator.common import Common
 from orchestrator.errors import (
     InternalError,
@@ -43,6 +48,7 @@ from orchestrator.metrics import Metrics
 from orchestrator.pipeline import Pipeline
 from orchestrator.release_watch import ReleaseWatch
 from orchestrator.release_wire import release_messages
+from orchestrator.settings import AccessSettings
 from orchestrator.trace import Trace
 from orchestrator.types import (
     CatalogueItem,
@@ -64,6 +70,9 @@ __all__ = ["Service"]
 
 _MAX_DELETED_IDS = 10_000
 _STATUS_S = 3.0
+_MAX_AUDITED_IDS = 20
+_AUDITED_NOTES = ("outcomes", "deleted", "unknown", "requests", "events")
+_ITEM_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 T = TypeVar("T")
 
@@ -71,7 +80,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Service:
-    """One per process. ``stopping`` refuses what comes after it is set; what is under way goes on."""
+    """One per process. ``stopping`` refuses what comes after it is set; what is under way goes on.
+
+    Every call is made by a ``Caller``, whom a face gets from ``allow``.
+    """
 
     def __init__(
         self,
@@ -79,7 +91,9 @@ class Service:
         served: Served,
         writer: CatalogueWriter,
         store: VectorStore,
+        access: AccessControl | None = None,
     ) -> None:
+        self.access = access or AccessControl(AccessSettings())
         self.metrics = Metrics()
         self.metrics.cache_bytes.set_function(lambda: common.cache.size_bytes)
         self._watch = ReleaseWatch(self.metrics, served)
@@ -97,14 +111,30 @@ class Service:
         self._items = common.items
         self._feedback = common.feedback
 
+    def allow(self, call: str | None, credentials: Sequence[str]) -> Caller:
+        """Who makes ``call``, before anything but its headers is read; see ``AccessControl``.
+
+        Raises:
+            UnauthenticatedError, ForbiddenError, RateLimitError: it is refused, which is counted.
+        """
+        try:
+            return self.access.allow(call, credentials)
+        except SensoriumError as error:
+            self.metrics.requests.labels(call or "unknown", error.code).inc()
+            raise
+
     async def search(
-        self, request: pb.SearchRequest, timeout_s: float | None = None, release: str = ""
+        self,
+        request: pb.SearchRequest,
+        timeout_s: float | None = None,
+        release: str = "",
+        caller: Caller = EVERYONE,
     ) -> pb.SearchResponse:
         """``release`` is the one that is to answer, "" for whichever is due. Raises: SensoriumError."""
         request_id = uuid.uuid4().hex
-        with self._request("Search", request_id) as note:
+        with self._request("Search", request_id, caller) as note:
             trace = Trace()
-            query = query_from_message(request, request_id)
+            query = caller.asking(query_from_message(request, request_id))
             with self._served.holding(release, query.user, request_id) as (runtime, role):
                 note["release"] = runtime.release
                 with self._watch.searching(role, trace):
@@ -116,10 +146,13 @@ class Service:
             if result.degraded:
                 note["degraded"] = result.degraded
             response = response_message(result, request_id)
+            caller.restrict(response)
             note["hits"], note["cached"] = len(response.hits), response.cached
             return response
 
-    async def upsert(self, items: AsyncIterable[pb.Item]) -> AsyncGenerator[pb.UpsertResult]:
+    async def upsert(
+        self, items: AsyncIterable[pb.Item], caller: Caller = EVERYONE
+    ) -> AsyncGenerator[pb.UpsertResult]:
         """One result per item, in order. Raises: SensoriumError."""
 
         async def drafts() -> AsyncIterator[ItemDraft]:
@@ -127,7 +160,7 @@ class Service:
                 yield draft_from_message(item)
 
         counts: dict[str, int] = {}
-        with self._request("Upsert", uuid.uuid4().hex) as note:
+        with self._request("Upsert", uuid.uuid4().hex, caller) as note:
             note["outcomes"] = counts
             async with aclosing(self._writer.upsert_many(drafts())) as outcomes:
                 async for outcome in outcomes:
@@ -135,23 +168,25 @@ class Service:
                     self.metrics.upserted.labels(outcome.outcome.value).inc()
                     yield upsert_message(outcome)
 
-    async def upsert_one(self, item: pb.Item) -> pb.UpsertResult:
+    async def upsert_one(self, item: pb.Item, caller: Caller = EVERYONE) -> pb.UpsertResult:
         """Raises: SensoriumError, that of the item if it is refused."""
 
         async def one() -> AsyncIterator[ItemDraft]:
             yield draft_from_message(item)
 
-        with self._request("Upsert", uuid.uuid4().hex):
+        with self._request("Upsert", uuid.uuid4().hex, caller) as note:
             async with aclosing(self._writer.upsert_many(one())) as outcomes:
                 outcome = await anext(outcomes)
+            note["outcomes"] = {outcome.outcome.value: 1}
             self.metrics.upserted.labels(outcome.outcome.value).inc()
             if outcome.error is not None:
                 raise outcome.error
             return upsert_message(outcome)
 
-    async def delete(self, request: pb.DeleteRequest) -> pb.DeleteResponse:
+    async def delete(self, request: pb.DeleteRequest, caller: Caller = EVERYONE) -> pb.DeleteResponse:
         """Raises: SensoriumError."""
-        with self._request("Delete", uuid.uuid4().hex) as note:
+        deleting = [each for each in request.ids[:_MAX_AUDITED_IDS] if _ITEM_ID.fullmatch(each)]
+        with self._request("Delete", uuid.uuid4().hex, caller, items=deleting) as note:
             if not request.ids:
                 raise RequestError("no ids to delete")
             if len(request.ids) > _MAX_DELETED_IDS:
@@ -160,44 +195,53 @@ class Service:
             note["deleted"], note["unknown"] = deleted, unknown
             return pb.DeleteResponse(deleted=deleted, unknown=unknown)
 
-    async def get(self, request: pb.GetRequest) -> pb.Item:
+    async def get(self, request: pb.GetRequest, caller: Caller = EVERYONE) -> pb.Item:
         """Raises: SensoriumError."""
-        with self._request("Get", uuid.uuid4().hex):
-            return item_message(await self._stored(request.id))
+        with self._request("Get", uuid.uuid4().hex, caller):
+            return item_message(await self._stored(request.id, caller))
 
-    async def item_with_media(self, item_id: str) -> CatalogueItem:
+    async def item_with_media(self, item_id: str, caller: Caller = EVERYONE) -> CatalogueItem:
         """The item as stored, for whoever serves its media. Raises: SensoriumError."""
-        with self._request("GetMedia", uuid.uuid4().hex):
-            return await self._stored(item_id)
+        with self._request("GetMedia", uuid.uuid4().hex, caller):
+            return await self._stored(item_id, caller)
 
-    async def _stored(self, item_id: str) -> CatalogueItem:
-        found = await self._items.get_many([item_id])
-        if item_id not in found:
+    async def _stored(self, item_id: str, caller: Caller) -> CatalogueItem:
+        item = (await self._items.get_many([item_id])).get(item_id)
+        # One that may not be seen is not told from one that does not exist.
+        if item is None or not caller.sees(item_message(item)):
             raise NotFoundError("there is no such item")
-        return found[item_id]
+        return item
 
-    async def feedback(self, request: pb.FeedbackRequest) -> pb.FeedbackResponse:
+    async def feedback(self, request: pb.FeedbackRequest, caller: Caller = EVERYONE) -> pb.FeedbackResponse:
         """Stores what a user did. Raises: SensoriumError."""
-        with self._request("Feedback", uuid.uuid4().hex) as note:
-            counts = await self._feedback.add(request.user, events_from_message(request))
-            self._served.forget(request.user)
+        with self._request("Feedback", uuid.uuid4().hex, caller) as note:
+            user = caller.named(request.user)
+            counts = await self._feedback.add(user, events_from_message(request))
+            self._served.forget(user)
             note["stored"], note["known"], note["unknown"] = counts.stored, counts.known, counts.unknown
             return counts_message(counts)
 
-    async def erase_user(self, request: pb.EraseUserRequest) -> pb.EraseUserResponse:
+    async def erase_user(
+        self, request: pb.EraseUserRequest, caller: Caller = EVERYONE
+    ) -> pb.EraseUserResponse:
         """Removes all that is stored of a user; of one who is unknown, nothing. Raises: SensoriumError."""
-        with self._request("EraseUser", uuid.uuid4().hex):
-            check_user(request.user)
-            erased = await self._feedback.erase(request.user)
-            self._served.forget(request.user)
+        with self._request("EraseUser", uuid.uuid4().hex, caller) as note:
+            user = caller.named(request.user)
+            check_user(user)
+            erased = await self._feedback.erase(user)
+            self._served.forget(user)
+            note["requests"], note["events"] = erased.requests, erased.events
             return erased_message(erased)
 
     def _admitted(self, modality: Modality | None, waited_s: float, outcome: Outcome) -> None:
         self.metrics.observe_admission(modality.value if modality else "unknown", waited_s, outcome)
 
-    async def status(self) -> pb.Status:
-        """What is running. A dependency that does not answer is said to be so; nothing is raised for it."""
-        with self._request("GetStatus", uuid.uuid4().hex):
+    async def status(self, caller: Caller = EVERYONE) -> pb.Status:
+        """What is running. A dependency that does not answer is said to be so; nothing is raised for it.
+
+        How much others have, a caller with a filter is not told.
+        """
+        with self._request("GetStatus", uuid.uuid4().hex, caller):
             no_rows: Mapping[Modality, int] = {}
             no_models: Mapping[str, str] = {}
             current = self._served.current
@@ -210,12 +254,14 @@ class Service:
                 _within(encoder.models, no_models),
             )
             precision = embedding_set.precision
+            if caller.condition is not None:
+                rows = no_rows
             states = {"triton": triton, "milvus": milvus, "items": items is not None}
             return pb.Status(
                 version=version("sensorium"),
                 profile=embedding_set.profile,
                 embedding_version=embedding_set.version,
-                items=items or 0,
+                items=items if items and caller.condition is None else 0,
                 rows={modality.value: count for modality, count in rows.items()},
                 dependencies={name: "ready" if ok else "unavailable" for name, ok in states.items()},
                 models={
@@ -238,8 +284,13 @@ class Service:
         )
 
     @contextmanager
-    def _request(self, method: str, request_id: str) -> Iterator[dict[str, object]]:
-        """Counts and logs one request; what goes wrong in it comes out as a ``SensoriumError``."""
+    def _request(
+        self, method: str, request_id: str, caller: Caller, **audited: object
+    ) -> Iterator[dict[str, object]]:
+        """Counts and logs one request; what goes wrong in it comes out as a ``SensoriumError``.
+
+        One that writes or administers is in the audit, too, with what is noted of it and ``audited``.
+        """
         start_s = time.perf_counter()
         note: dict[str, object] = {}
         outcome = "cancelled"
@@ -271,6 +322,9 @@ class Service:
                 ms=round((time.perf_counter() - start_s) * 1000, 2),
                 **note,
             )
+            if method in AUDITED and self.access.enabled:
+                noted = {name: note[name] for name in _AUDITED_NOTES if name in note}
+                self.access.audit.write(method, caller.id, outcome, request_id=request_id, **noted, **audited)
 
 
 async def _within(call: Callable[[], Awaitable[T]], otherwise: T) -> T:

@@ -20,6 +20,7 @@ from orchestrator.errors import ConfigurationError
 
 __all__ = [
     "ENV_PREFIX",
+    "AccessSettings",
     "AdmissionSettings",
     "ApiSettings",
     "BudgetSettings",
@@ -42,7 +43,13 @@ __all__ = [
 ]
 
 ENV_PREFIX = "SENSORIUM_"
-OTHER_PREFIXES = (MEDIA_PREFIX, "SENSORIUM_INDEXING__", "SENSORIUM_SERVING_", "SENSORIUM_WRITE_SCREENSHOT")
+OTHER_PREFIXES = (
+    MEDIA_PREFIX,
+    "SENSORIUM_CLIENT_",
+    "SENSORIUM_INDEXING__",
+    "SENSORIUM_SERVING_",
+    "SENSORIUM_WRITE_SCREENSHOT",
+)
 _NESTED = "__"
 
 _MIB = 1024 * 1024
@@ -71,6 +78,49 @@ class ApiSettings(_Group):
     """Requests at once of each face, of all kinds: a body is in memory before admission can count it."""
     drain_s: Seconds = 10.0
     """How long requests under way may still take once a stop was asked for."""
+    unauthenticated_beyond_loopback: bool = False
+    """Without keys or tokens, a ``host`` that is not loopback is refused unless this is set."""
+    tls_certificate_file: Path | None = None
+    tls_key_file: Path | None = None
+    """With both, both faces speak TLS 1.2 or later and nothing else."""
+    tls_client_ca_file: Path | None = None
+    """With it, only clients whose certificate this authority signed are let in."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_certificate_file and tls_key_file are set together")
+        if self.tls_client_ca_file is not None and self.tls_certificate_file is None:
+            raise ValueError("tls_client_ca_file needs tls_certificate_file and tls_key_file")
+        return self
+
+
+class AccessSettings(_Group):
+    """Who may call what (``orchestrator/access/``). Without keys and tokens everybody may everything."""
+
+    keys_file: Path | None = None
+    """Of ``sensorium keys``; read again when it changes."""
+    jwt_jwks_file: Path | None = None
+    """The public keys (or, for HS256, the secret ones) of those who may sign tokens; read again, too."""
+    jwt_issuer: str = ""
+    jwt_audience: str = ""
+    per_minute: Count = 1200
+    """Requests of a key that says nothing of its own, and of each token's subject."""
+    failures_per_minute: Count = 60
+    """Refusals of one address that are answered and logged as such; those beyond are told to wait."""
+    audit_file: Path | None = None
+    """Without it, the audit goes to standard error beside the log."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether a credential is asked for."""
+        return self.keys_file is not None or self.jwt_jwks_file is not None
+
+    @model_validator(mode="after")
+    def _tokens_are_for_us(self) -> Self:
+        if self.jwt_jwks_file is not None and not (self.jwt_issuer and self.jwt_audience):
+            raise ValueError("jwt_jwks_file needs jwt_issuer and jwt_audience")
+        return self
 
 
 class ModalityAdmission(_Group):
@@ -252,6 +302,7 @@ class Settings(BaseSettings):
     home: Path = Path(".sensorium")
     model_repository: Path = Path("model_repository")
     api: ApiSettings = ApiSettings()
+    access: AccessSettings = AccessSettings()
     admission: AdmissionSettings = AdmissionSettings()
     budget: BudgetSettings = BudgetSettings()
     triton: TritonSettings = TritonSettings()

@@ -14,6 +14,7 @@ from fake_feedback import FakeFeedbackStore
 from fakes import EMBEDDING_SET, FakeEncoder, FakeItemStore, FakeVectorStore, FakeWriter
 
 from media import Limits
+from orchestrator.access.control import AccessControl
 from orchestrator.cache import SharedStore
 from orchestrator.calibrate import EmbeddingSet
 from orchestrator.common import Common
@@ -66,7 +67,8 @@ class World:
         self.pipeline = Pipeline(self.common)
         self.items.changed = self.common.generations.changed
         self.served = Served(self.runtime(self.embedding_set, self.personaliser))
-        self.service = Service(self.common, self.served, self.writer, self.store)
+        access = AccessControl(self.settings.access)
+        self.service = Service(self.common, self.served, self.writer, self.store, access)
 
     def runtime(self, embedding_set: EmbeddingSet, personaliser: Personaliser | None = None) -> Runtime:
         """A runtime of its own for ``embedding_set``, on the same fakes."""
@@ -124,6 +126,7 @@ async def make_world(tmp_path: Path) -> AsyncGenerator[MakeWorld]:
     yield make
     for world in worlds:
         await world.common.close()
+        world.service.access.close()
     left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert not [task for task in left if "async_generator_athrow" not in repr(task)], left
 

@@ -34,6 +34,7 @@ import numpy.typing as npt
 
 from catalogue.manifest import ManifestItem
 from catalogue.split import normalise
+from sensorium import connect
 from sensorium.v1 import sensorium_pb2 as pb
 from sensorium.v1 import sensorium_pb2_grpc as rpc
 from training.errors import CandidatesError
@@ -117,9 +118,7 @@ def collect(
         CandidatesError: no answer, a degraded one, or another catalogue is indexed.
     """
     options = options or pb.SearchOptions()
-    with grpc.insecure_channel(
-        target, options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
-    ) as channel:
+    with connect.channel(target, options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]) as channel:
         stub = rpc.SensoriumStub(channel)  # type: ignore[no-untyped-call]
         try:
             status: pb.Status = stub.GetStatus(pb.GetStatusRequest(), timeout=DEADLINE_S)

@@ -22,6 +22,7 @@ from tritonclient.utils import InferenceServerException
 from export.reranker import KINDS, ROWS
 from media import Limits, decode_text, segments, sniff
 from queries import MadeQuery
+from sensorium import connect
 from sensorium.v1 import sensorium_pb2 as pb
 from sensorium.v1 import sensorium_pb2_grpc as rpc
 from training.catalogue_data import Stamp
@@ -148,7 +149,7 @@ def collect(
         _Asked(made.name, made.kind, gallery.stamps[made.item.id], made.parts, (1.0,) * len(made.parts))
         for made in queries
     ]
-    with grpc.insecure_channel(target) as channel, ThreadPoolExecutor(AT_ONCE) as threads:
+    with connect.channel(target) as channel, ThreadPoolExecutor(AT_ONCE) as threads:
         stub = rpc.SensoriumStub(channel)  # type: ignore[no-untyped-call]
         ask = _Asker(stub, triton, gallery)
         found = []

@@ -8,7 +8,7 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 from starlette.responses import Response
 
-from orchestrator.errors import OverloadedError, SensoriumError
+from orchestrator.errors import OverloadedError, SensoriumError, UnauthenticatedError
 from orchestrator.wire import error_message
 from sensorium.v1 import sensorium_pb2 as pb
 
@@ -29,6 +29,8 @@ def error_response(error: SensoriumError) -> Response:
     headers = {"cache-control": "no-store"}
     if isinstance(error, OverloadedError):
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
+    if isinstance(error, UnauthenticatedError):
+        headers["www-authenticate"] = "Bearer"
     return Response(
         f'{{"error":{MessageToJson(error_message(error), indent=None)}}}',
         error.http_status,

@@ -9,13 +9,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from orchestrator.access.caller import Caller
+from orchestrator.access.scopes import REST_CALLS
 from orchestrator.errors import DeadlineError, InternalError, RequestError, SensoriumError
 from orchestrator.metrics import CONTENT_TYPE
 from orchestrator.rest.answers import error_response, message_response, plain_error
@@ -49,8 +51,23 @@ T = TypeVar("T")
 
 def build_app(service: Service, files: Files, settings: ApiSettings) -> ASGIApp:
     """The ASGI application. It serves no documentation page: those load files from elsewhere."""
+
+    async def allow(request: Request) -> None:
+        """Before each route, and before its body is read."""
+        call = REST_CALLS.get((request.method, request.scope["route"].path))
+        try:
+            request.state.caller = service.allow(call, request.headers.getlist("authorization"))
+        except SensoriumError as error:
+            address = request.client.host if request.client else ""
+            raise service.access.refusal(call, error, address) from error
+
     app = FastAPI(
-        title="Sensorium", version=version("sensorium"), docs_url=None, redoc_url=None, openapi_url=None
+        title="Sensorium",
+        version=version("sensorium"),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        dependencies=[Depends(allow)],
     )
     described = describe(version("sensorium"))
 
@@ -58,50 +75,54 @@ def build_app(service: Service, files: Files, settings: ApiSettings) -> ASGIApp:
     async def search(request: Request) -> Response:
         timeout_s = _timeout_s(request)
         message = await read_search(request)
-        work = service.search(message, timeout_s, request.headers.get(RELEASE_HEADER, ""))
-        return message_response(await _unless_gone(request, work))
+        release, caller = request.headers.get(RELEASE_HEADER, ""), _caller(request)
+        return message_response(
+            await _unless_gone(request, service.search(message, timeout_s, release, caller))
+        )
 
     @app.put("/v1/items/{item_id}")
     async def upsert(request: Request, item_id: str) -> Response:
         timeout_s = _timeout_s(request)
         item = await read_item(request, item_id)
-        return message_response(await _unless_gone(request, service.upsert_one(item), timeout_s))
+        return message_response(
+            await _unless_gone(request, service.upsert_one(item, _caller(request)), timeout_s)
+        )
 
     @app.get("/v1/items/{item_id}")
     async def get(request: Request, item_id: str) -> Response:
         timeout_s = _timeout_s(request)
-        work = service.get(pb.GetRequest(id=item_id))
+        work = service.get(pb.GetRequest(id=item_id), _caller(request))
         return message_response(await _unless_gone(request, work, timeout_s))
 
     @app.delete("/v1/items/{item_id}")
     async def delete(request: Request, item_id: str) -> Response:
         timeout_s = _timeout_s(request)
-        work = service.delete(pb.DeleteRequest(ids=[item_id]))
+        work = service.delete(pb.DeleteRequest(ids=[item_id]), _caller(request))
         return message_response(await _unless_gone(request, work, timeout_s))
 
     @app.get("/v1/items/{item_id}/media/{index}")
     async def media(request: Request, item_id: str, index: str) -> Response:
         if not index.isascii() or not index.isdecimal() or len(index) > 6:
             raise RequestError("the index of a media file is a number")
-        item = await service.item_with_media(item_id)
+        item = await service.item_with_media(item_id, _caller(request))
         return files.media(item, int(index), request.headers.get("if-none-match", ""))
 
     @app.get("/v1/items/{item_id}/thumbnail")
     async def thumbnail(request: Request, item_id: str) -> Response:
-        item = await service.item_with_media(item_id)
+        item = await service.item_with_media(item_id, _caller(request))
         return await files.thumbnail(item, request.headers.get("if-none-match", ""))
 
     @app.post("/v1/feedback")
     async def feedback(request: Request) -> Response:
-        return message_response(await service.feedback(await read_feedback(request)))
+        return message_response(await service.feedback(await read_feedback(request), _caller(request)))
 
     @app.delete("/v1/users/{user}")
-    async def erase_user(user: str) -> Response:
-        return message_response(await service.erase_user(pb.EraseUserRequest(user=user)))
+    async def erase_user(request: Request, user: str) -> Response:
+        return message_response(await service.erase_user(pb.EraseUserRequest(user=user), _caller(request)))
 
     @app.get("/v1/status")
-    async def status() -> Response:
-        return message_response(await service.status())
+    async def status(request: Request) -> Response:
+        return message_response(await service.status(_caller(request)))
 
     @app.get("/healthz")
     async def healthz() -> Response:
@@ -140,6 +161,11 @@ def build_app(service: Service, files: Files, settings: ApiSettings) -> ASGIApp:
         return error_response(InternalError("an internal error"))  # uvicorn logs it
 
     return Guard(app, allowed_hosts=settings.allowed_hosts, max_body_bytes=settings.max_request_bytes)
+
+
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
 
 
 def _timeout_s(request: Request) -> float | None:

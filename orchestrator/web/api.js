@@ -1,5 +1,7 @@
 // The REST face of sensorium.v1. Protobuf JSON leaves zero values out, so every field is read with its default.
 
+import { askForKey, keyHeaders } from "./key.js";
+
 const SEARCH_DEADLINE_MS = 60_000;
 const STATUS_DEADLINE_MS = 10_000;
 
@@ -64,7 +66,7 @@ async function call(url, init, signal, deadlineMs) {
   try {
     response = await fetch(url, {
       ...init,
-      headers: { Accept: "application/json", ...init.headers },
+      headers: { Accept: "application/json", ...keyHeaders(), ...init.headers },
       signal: AbortSignal.any([signal, deadline]),
     });
     body = await readJson(response);
@@ -76,6 +78,7 @@ async function call(url, init, signal, deadlineMs) {
     throw new SearchError({ code: "page.unreachable", message: "The server could not be reached. Is it running?" });
   }
   if (response.ok && body !== null) return body;
+  if (response.status === 401) askForKey();
   throw new SearchError(
     body?.error?.message
       ? body.error

@@ -6,6 +6,7 @@ import { bar, openExplanation } from "./explain.js";
 import { formatPrice, formatScore, MODALITY_NAMES } from "./format.js";
 import { icon } from "./icons.js";
 import { partOf, PICTURE_FORMATS, soundAtMoment, soundPlayer, videoStill } from "./player.js";
+import { picture as sourced } from "./source.js";
 
 /** A list item; `rank` counts from 1 over all pages. */
 export function hitCard(hit, rank) {
@@ -61,7 +62,7 @@ function picture(item, moment) {
     return h("div", { class: "card-picture" }, videoStill({ ...source, moment: matchIn(video, moment) }));
   }
   if (item.media.length === 0) return h("div", { class: "card-picture" }, icon("text"));
-  const image = h("img", { src: still, alt: "", loading: "lazy", decoding: "async" });
+  const image = sourced(still, "");
   image.addEventListener("error", () => image.replaceWith(icon("image")));
   return h("div", { class: "card-picture" }, image);
 }

@@ -5,6 +5,7 @@ import { byId, h } from "./dom.js";
 import { close, open } from "./feedback.js";
 import { formatPrice, formatScore, formatSpan, MODALITY_NAMES } from "./format.js";
 import { PICTURE_FORMATS, soundPlayer, videoPlayer } from "./player.js";
+import { picture } from "./source.js";
 
 /** Open the dialog for one hit; closing gives the focus back to what opened it. */
 export function openExplanation(hit) {
@@ -139,5 +140,5 @@ function medium(item, { index, modality, format, durationS }) {
   const label = `${MODALITY_NAMES[modality] ?? "media"} of ${item.title || item.id}`;
   if (modality === "AUDIO") return soundPlayer({ url, label, durationS });
   if (modality === "VIDEO" && !PICTURE_FORMATS.has(format)) return videoPlayer({ url, label });
-  return h("img", { src: url, alt: label, loading: "lazy" });
+  return picture(url, label);
 }

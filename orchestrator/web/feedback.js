@@ -1,6 +1,8 @@
 // What the user opens, told to the server: only when they asked for it, under a random name that only this browser
 // knows, and forgotten on both sides when they say so.
 
+import { keyHeaders } from "./key.js";
+
 const KEY = "user";
 const LEAST_DWELL_MS = 1000;
 const MOST_DWELL_MS = 3_600_000;
@@ -69,7 +71,7 @@ function send(event) {
   if (user === "") return;
   fetch("/v1/feedback", {
     method: "POST",
-    headers: { "Content-Type": "application/json" },
+    headers: { "Content-Type": "application/json", ...keyHeaders() },
     body: JSON.stringify({ user, events: [event] }),
     keepalive: true,
   }).catch(() => {
@@ -90,7 +92,7 @@ async function erase() {
   opened = null;
   if (user === "") return;
   localStorage.removeItem(KEY);
-  await fetch(`/v1/users/${encodeURIComponent(user)}`, { method: "DELETE" }).catch(() => {
+  await fetch(`/v1/users/${encodeURIComponent(user)}`, { method: "DELETE", headers: keyHeaders() }).catch(() => {
     // Unreachable: the name is gone from here all the same, and what is kept under it runs out.
   });
 }

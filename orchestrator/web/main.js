@@ -9,6 +9,7 @@ import { mountExplanation } from "./explain.js";
 import { FilterPanel } from "./filters.js";
 import { formatCount } from "./format.js";
 import { icon } from "./icons.js";
+import { mountKey } from "./key.js";
 import { PartList } from "./parts.js";
 import { fromParams, orderedParts, toParams, toRequest } from "./query.js";
 import { RecordPanel } from "./record-panel.js";
@@ -242,6 +243,10 @@ function mount() {
   mountPaste((files) => parts.addFiles(files));
   mountTheme(byId("theme"), byId("theme-label"));
   mountExplanation();
+  mountKey(() => {
+    showStatus();
+    run({ from: offset, keepAddress: true });
+  });
   mountFeedback(byId("learn"), byId("forget"), () => run({ from: 0 }));
 }
 

@@ -3,6 +3,7 @@
 import { h } from "./dom.js";
 import { formatClock, formatSpan } from "./format.js";
 import { icon } from "./icons.js";
+import { isDirect, load, picture } from "./source.js";
 
 /** Moving pictures that browsers show in an image element, not in a video element. */
 export const PICTURE_FORMATS = new Set(["gif", "webp"]);
@@ -26,7 +27,7 @@ document.addEventListener(
  * @param {number} [source.endS] end of the matching moment; equal to startS when there is none
  */
 export function soundPlayer({ url, label, durationS = 0, startS = 0, endS = startS }) {
-  const audio = h("audio", { preload: "none", src: url });
+  const audio = h("audio", { preload: "none", src: isDirect(url) && url });
   const button = h("button", { type: "button", class: "icon-button play" }, icon("play"));
   const position = h("input", {
     type: "range",
@@ -77,7 +78,7 @@ export function soundPlayer({ url, label, durationS = 0, startS = 0, endS = star
     audio.currentTime = startS;
   });
   audio.addEventListener("error", () => showUnplayable(player, url));
-  button.addEventListener("click", () => toggle(audio));
+  button.addEventListener("click", () => toggle(audio, url));
   position.addEventListener("input", () => {
     seconds = Number(position.value);
     audio.currentTime = seconds;
@@ -93,7 +94,7 @@ export function soundPlayer({ url, label, durationS = 0, startS = 0, endS = star
 export function videoPlayer({ url, label, startS = 0 }) {
   const video = h("video", {
     class: "video",
-    src: url,
+    src: isDirect(url) && url,
     controls: true,
     playsinline: true,
     preload: "metadata",
@@ -101,6 +102,7 @@ export function videoPlayer({ url, label, startS = 0 }) {
   });
   video.currentTime = startS;
   video.addEventListener("error", () => showUnplayable(video, url));
+  load(video, url);
   return video;
 }
 
@@ -119,7 +121,7 @@ export function videoStill({ url, still, label, moment }) {
     const video = videoPlayer({ url, label, startS: moment?.startS ?? 0 });
     frame.replaceChildren(video);
     video.focus();
-    start(video);
+    start(video, url);
   };
   const button = moment
     ? momentButton(moment, label, play)
@@ -129,7 +131,7 @@ export function videoStill({ url, still, label, moment }) {
         icon("play"),
         "Play",
       );
-  frame.append(h("img", { src: still, alt: "", loading: "lazy", decoding: "async" }), button);
+  frame.append(picture(still, ""), button);
   return frame;
 }
 
@@ -139,7 +141,7 @@ export function soundAtMoment(source, moment) {
   const jump = () => {
     const audio = player.querySelector("audio");
     audio.currentTime = moment.startS;
-    start(audio);
+    start(audio, source.url);
   };
   return [player, momentButton(moment, source.label, jump)];
 }
@@ -161,17 +163,18 @@ function momentButton(moment, label, onClick) {
   );
 }
 
-function start(media) {
+async function start(media, url) {
+  await load(media, url);
   media.play().catch(() => {}); // the element's error event tells the user
 }
 
-function toggle(media) {
-  if (media.paused) start(media);
+function toggle(media, url) {
+  if (media.paused) start(media, url);
   else media.pause();
 }
 
 function showUnplayable(element, url) {
   element.replaceWith(
-    h("p", { class: "unplayable" }, "This browser cannot play it. ", h("a", { href: url, download: true }, "Download")),
+    h("p", { class: "unplayable" }, "This browser cannot play it. ", h("a", { href: element.src || element.querySelector?.("audio")?.src || url, download: true }, "Download")),
   );
 }

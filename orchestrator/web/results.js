@@ -4,6 +4,7 @@ import { hitCard } from "./card.js";
 import { byId, h } from "./dom.js";
 import { setError } from "./errors.js";
 import { formatCount, formatMs, MODALITY_NAMES } from "./format.js";
+import { releaseAll } from "./source.js";
 import { drawTiming } from "./timing.js";
 
 const SKELETONS = 8;
@@ -102,6 +103,7 @@ export class Results {
     this.#degraded.hidden = true;
     this.#pager.hidden = true;
     this.#grid.replaceChildren();
+    releaseAll();
   }
 
   #showDegraded(reasons) {

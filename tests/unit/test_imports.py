@@ -33,15 +33,15 @@ ROOMS = (
 # Prefixes of modules that a room may import beside itself.
 MAY: dict[str, tuple[str, ...]] = {
     "media": (),
-    "catalogue": ("media", "sensorium.v1"),
-    "queries": ("media", "catalogue", "sensorium.v1"),
+    "catalogue": ("media", "sensorium"),
+    "queries": ("media", "catalogue", "sensorium"),
     "export": ("media",),
-    "training": ("export", "media", "catalogue", "queries", "evaluation.metrics", "sensorium.v1"),
+    "training": ("export", "media", "catalogue", "queries", "evaluation.metrics", "sensorium"),
     "model_repository": ("media",),
     "serving": (),
     "sensorium": (),
     "releases": (),
-    "orchestrator": ("media", "sensorium.v1", "releases"),
+    "orchestrator": ("media", "sensorium", "releases"),
     "indexing": (
         "media",
         "orchestrator.types",
@@ -49,14 +49,14 @@ MAY: dict[str, tuple[str, ...]] = {
         "orchestrator.clients",
         "orchestrator.settings",
     ),
-    "evaluation": ("sensorium.v1", "catalogue", "queries"),
-    "benchmarks": ("media", "catalogue", "sensorium.v1"),
-    "loadtests": ("sensorium.v1", "catalogue", "queries"),
+    "evaluation": ("sensorium", "catalogue", "queries"),
+    "benchmarks": ("media", "catalogue", "sensorium"),
+    "loadtests": ("sensorium", "catalogue", "queries"),
     "cli": (
         "media",
         "catalogue",
         "serving",
-        "sensorium.v1",
+        "sensorium",
         "releases",
         "orchestrator",
         "indexing",
@@ -68,7 +68,7 @@ MAY: dict[str, tuple[str, ...]] = {
 # Inside the orchestrator arrows point inward: a module may import those of its own or an inner ring.
 RINGS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
-    frozenset({"types", "settings", "feedback"}),
+    frozenset({"types", "settings", "feedback", "watched_file"}),
     frozenset({"query"}),
     frozenset(
         {
@@ -80,16 +80,17 @@ RINGS: tuple[frozenset[str], ...] = (
             "cache",
             "diversify",
             "filters",
+            "filter_items",
             "metrics",
             "release_metrics",
             "embedding_versions",
             "canary",
         }
     )
-    | frozenset({"logs", "profile", "quality", "strengths", "fair_queue", "generations"}),
+    | frozenset({"logs", "profile", "quality", "strengths", "fair_queue", "generations", "tls"}),
     frozenset({"admit", "gate", "classify", "compose", "fusion", "late", "answer", "row_vectors"})
     | frozenset({"wire", "feedback_wire"}),
-    frozenset({"searches", "cache_keys"}),
+    frozenset({"searches", "cache_keys", "access"}),
     frozenset({"attend", "embed", "answer_cache", "transcribe", "retrieve", "personalise", "rerank"}),
     frozenset({"hop", "expand", "record"}),
     frozenset({"refine"}),

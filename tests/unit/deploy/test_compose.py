@@ -14,6 +14,7 @@ import yaml
 from jsonschema.validators import validator_for
 
 from cli.main import app
+from orchestrator.access.scopes import Scope
 from orchestrator.settings import ENV_PREFIX, Settings, load_settings
 from orchestrator.types import Modality
 from serving.flags import (
@@ -123,8 +124,29 @@ def test_the_orchestrators_settings_exist_and_fit(monkeypatch: pytest.MonkeyPatc
     assert settings.milvus.uri == "http://milvus:19530"
     assert settings.milvus.parameters == "standalone"
     assert settings.cache.redis_url == "redis://redis:6379/0"
-    volumes = {volume.split(":")[1] for volume in SERVICES["orchestrator"]["volumes"]}
-    assert {str(settings.home), str(settings.model_repository)} == volumes
+    # A source may be "${NAME:-path}": its colon is none of the volume's.
+    volumes = {re.sub(r"\$\{[^}]*\}", "", each).split(":")[1] for each in SERVICES["orchestrator"]["volumes"]}
+    assert settings.access.keys_file is not None
+    access = str(settings.access.keys_file.parent)
+    assert {str(settings.home), str(settings.model_repository), access} == volumes
+
+
+def test_whoever_listens_beyond_loopback_asks_for_a_key_and_callers_have_one() -> None:
+    orchestrator = SERVICES["orchestrator"]["environment"]
+    assert "SENSORIUM_ACCESS__KEYS_FILE" in orchestrator
+    assert "SENSORIUM_API__UNAUTHENTICATED_BEYOND_LOOPBACK" not in orchestrator
+    path = SERVICES["index"]["environment"]["SENSORIUM_CLIENT_CREDENTIAL_FILE"]
+    assert path == f"/run/secrets/{SERVICES['index']['secrets'][0]}"
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    (job,) = [job for job in config["scrape_configs"] if job["job_name"] == "orchestrator"]
+    assert job["authorization"] == {
+        "credentials_file": f"/run/secrets/{SERVICES['prometheus']['secrets'][0]}"
+    }
+    example = (ROOT / "deploy/compose.env.example").read_text()
+    for scope in re.findall(r"--scope (\w+)", example):
+        assert scope in set(Scope)
+    for secret in COMPOSE["secrets"]:
+        assert f"deploy/secrets/{secret}" in example
 
 
 def test_every_server_is_one_that_somebody_asks() -> None:

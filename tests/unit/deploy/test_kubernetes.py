@@ -126,6 +126,10 @@ def test_the_orchestrators_settings_exist_and_fit(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(name, value)
     settings = load_settings(environment)
     assert settings.milvus.parameters == "cluster"
+    assert settings.access.keys_file is not None
+    assert not settings.api.unauthenticated_beyond_loopback
+    mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+    assert mounts[str(settings.access.keys_file.parent)] == "access"
     # The operator names a service after its resource.
     release, namespace = named("Milvus", "sensorium")["metadata"]["name"], "sensorium-milvus"
     assert settings.milvus.uri == f"http://{release}-milvus.{namespace}.svc:19530"
@@ -218,5 +222,5 @@ def test_the_cluster_is_for_twelve_nodes() -> None:
 def test_secrets_are_named_and_none_is_written_here() -> None:
     assert not [path for path, each in documents() if each["kind"] == "Secret"]
     text = (ROOT / "docs/operations.md").read_text()
-    for name in ("triton-control", "minio-credentials"):
+    for name in ("triton-control", "minio-credentials", "access-keys", "metrics-key"):
         assert name in text

@@ -63,6 +63,7 @@ def test_keys_are_equal_if_and_only_if_the_questions_are(one: Asked, other: Aske
 
 STAGES = [field.name for field in fields(SearchOptions) if field.name != "cache"]
 CHANGES: list[dict[str, object]] = [
+    {"permission": 'category in ["acme"]'},
     {"expression": "available == true"},
     {"targets": (Modality.IMAGE, Modality.TEXT)},
     {"limit": 11},
@@ -88,7 +89,9 @@ def test_every_field_of_a_query_is_in_the_key_or_known_not_to_matter() -> None:
     """A field added later must be thought of here."""
     changed = {name for change in CHANGES for name in change}
     # Parts count by their classified form; the rest says nothing of what an answer holds.
-    assert changed | {"parts", "request_id", "priority"} == {field.name for field in fields(SearchQuery)}
+    assert changed | {"parts", "request_id", "priority", "caller"} == {
+        field.name for field in fields(SearchQuery)
+    }
 
 
 def test_what_is_no_part_of_an_answer_is_not_in_the_key() -> None:

@@ -1,0 +1,498 @@
+"""Who may call what, on both faces, over fakes: every method, every route, and ways round that must fail."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from fixtures_access import Door, bearer
+from fixtures_orchestrator import MakeWorld, Serving, World
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from media import Limits
+from orchestrator.access.scopes import CALLS, GRPC_CALLS, REST_CALLS, Scope
+from orchestrator.errors import ConfigurationError
+from orchestrator.rest.app import build_app
+from orchestrator.rest.files import Files
+from orchestrator.settings import AccessSettings, ApiSettings, CacheSettings
+from sensorium.v1 import sensorium_pb2 as pb
+from sensorium.v1 import sensorium_pb2_grpc as rpc
+
+OTHER = {"content-type": "application/json"}
+SEARCH = {"parts": [{"text": "green frog"}]}
+
+
+@dataclass
+class Guarded:
+    """A world behind a door, and a client of each face without a credential."""
+
+    world: World
+    door: Door
+    rest: httpx.AsyncClient
+    channel: grpc.aio.Channel
+
+    def audit(self) -> list[dict[str, Any]]:
+        assert self.door.settings.audit_file is not None
+        return [json.loads(line) for line in self.door.settings.audit_file.read_text().splitlines()]
+
+
+@pytest.fixture
+async def guarded(make_world: MakeWorld, serving: Serving, door: Door) -> AsyncGenerator[Guarded]:
+    world = make_world(access=door.settings, cache=CacheSettings())
+    await world.add("frog", "green frog", category="acme")
+    await world.add("newt", "green newt", category="globex")
+    world.store.accepts = accepts
+    async with (
+        serving(world) as ports,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports.http}", timeout=10) as client,
+        grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel,
+    ):
+        yield Guarded(world, door, client, channel)
+
+
+def accepts(row: Any, expression: str) -> bool:
+    """What Milvus would make of the filters that these tests use."""
+    return all(
+        any(name in row.category for name in ("acme", "globex") if f'"{name}"' in part)
+        for part in expression.split(" and ")
+        if "category" in part
+    )
+
+
+def calls(channel: grpc.aio.Channel, metadata: Any) -> dict[str, Any]:
+    """Every method that the server has, by its full name, as something to await."""
+    health = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
+    api = rpc.SensoriumStub(channel)  # type: ignore[no-untyped-call]
+    reflect = reflection_pb2_grpc.ServerReflectionStub(channel)  # type: ignore[no-untyped-call]
+    part = pb.QueryPart(text="green frog")
+    event = pb.FeedbackEvent(request_id="r", item_id="frog", kind=pb.FeedbackEvent.CLICK)
+
+    async def first(stream: Any) -> Any:
+        async for message in stream:
+            stream.cancel()
+            return message
+        return None
+
+    asked = reflection_pb2.ServerReflectionRequest(list_services="")
+    made: dict[str, Any] = {
+        "Search": lambda: api.Search(pb.SearchRequest(parts=[part]), metadata=metadata),
+        "Upsert": lambda: first(api.Upsert(iter([pb.Item(id="new", title="new")]), metadata=metadata)),
+        "Delete": lambda: api.Delete(pb.DeleteRequest(ids=["gone"]), metadata=metadata),
+        "Get": lambda: api.Get(pb.GetRequest(id="frog"), metadata=metadata),
+        "Feedback": lambda: api.Feedback(pb.FeedbackRequest(user="u", events=[event]), metadata=metadata),
+        "EraseUser": lambda: api.EraseUser(pb.EraseUserRequest(user="u"), metadata=metadata),
+        "GetStatus": lambda: api.GetStatus(pb.GetStatusRequest(), metadata=metadata),
+    }
+    prefix = "/sensorium.v1.Sensorium/"
+    return {prefix + name: call for name, call in made.items()} | {
+        "/grpc.health.v1.Health/Check": lambda: health.Check(
+            health_pb2.HealthCheckRequest(), metadata=metadata
+        ),
+        "/grpc.health.v1.Health/Watch": lambda: first(
+            health.Watch(health_pb2.HealthCheckRequest(), metadata=metadata)
+        ),
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": lambda: first(
+            reflect.ServerReflectionInfo(iter([asked]), metadata=metadata)
+        ),
+    }
+
+
+async def code(call: Any) -> grpc.StatusCode:
+    try:
+        await call()
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+def md(credential: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {credential}"),)
+
+
+def test_every_method_of_the_api_needs_a_scope() -> None:
+    """One that is added to the proto without a line in `scopes.py` fails here, and is refused when called."""
+    methods = {
+        f"/sensorium.v1.Sensorium/{m.name}" for m in pb.DESCRIPTOR.services_by_name["Sensorium"].methods
+    }
+    assert methods <= set(GRPC_CALLS)
+    assert all(CALLS[GRPC_CALLS[method]] is not None for method in methods)
+    assert set(GRPC_CALLS.values()) | set(REST_CALLS.values()) == set(CALLS)
+
+
+async def test_every_route_of_rest_is_in_the_table(world: World) -> None:
+    files = Files(world.items, Limits())
+    app: Any = build_app(world.service, files, ApiSettings())
+    routes = {
+        (method, route.path) for route in app._app.routes for method in getattr(route, "methods", None) or ()
+    }
+    files.close()
+    assert routes == set(REST_CALLS)
+    assert {key for key, call in REST_CALLS.items() if CALLS[call] is None} == {
+        ("GET", "/healthz"),
+        ("GET", "/readyz"),
+        ("GET", "/openapi.json"),
+        ("GET", "/"),
+    }
+
+
+async def test_every_grpc_method_wants_its_scope_and_no_other(guarded: Guarded) -> None:
+    assert set(calls(guarded.channel, ())) == set(GRPC_CALLS)
+    for method, call_name in GRPC_CALLS.items():
+        need = CALLS[call_name]
+        without = await code(calls(guarded.channel, ())[method])
+        if need is None:
+            assert without is grpc.StatusCode.OK, method
+            continue
+        assert without is grpc.StatusCode.UNAUTHENTICATED, method
+        others = guarded.door.key(*(scope for scope in Scope if scope is not need))
+        right = guarded.door.key(need)
+        await asyncio.sleep(0)
+        assert await code(calls(guarded.channel, md(others))[method]) is grpc.StatusCode.PERMISSION_DENIED
+        assert await code(calls(guarded.channel, md(right))[method]) is grpc.StatusCode.OK, method
+
+
+async def test_every_route_wants_its_scope_and_no_other(guarded: Guarded) -> None:
+    bodies: dict[str, dict[str, Any]] = {
+        "Search": {"json": SEARCH},
+        "Upsert": {"json": {"title": "x"}},
+        "Feedback": {"json": {"user": "u", "events": [{"requestId": "r", "itemId": "i", "kind": "CLICK"}]}},
+    }
+    for (verb, path), call in REST_CALLS.items():
+        need = CALLS[call]
+        url = path.format(item_id="frog", index="0", user="u")
+
+        async def asked(
+            headers: dict[str, str], verb: str = verb, url: str = url, call: str = call
+        ) -> httpx.Response:
+            return await guarded.rest.request(verb, url, headers=headers, **bodies.get(call, {}))
+
+        without = await asked({})
+        if need is None:
+            assert without.status_code == 200, path
+            continue
+        assert (without.status_code, without.headers["www-authenticate"]) == (401, "Bearer"), path
+        others = guarded.door.key(*(scope for scope in Scope if scope is not need))
+        right = guarded.door.key(need)
+        assert (await asked(bearer(others))).status_code == 403, path
+        assert (await asked(bearer(right))).status_code in (200, 404), path  # the frog has no media
+
+
+@pytest.fixture(autouse=True)
+def _now(now: None) -> None:
+    """Keys made while it runs are taken at once."""
+
+
+async def test_good_credentials_of_both_kinds(guarded: Guarded) -> None:
+    for credential in (guarded.door.key(Scope.SEARCH), guarded.door.issuer.token()):
+        assert (
+            await guarded.rest.post("/v1/search", json=SEARCH, headers=bearer(credential))
+        ).status_code == 200
+        call = calls(guarded.channel, md(credential))["/sensorium.v1.Sensorium/Search"]
+        assert await code(call) is grpc.StatusCode.OK
+
+
+async def test_credentials_that_are_not_good(guarded: Guarded) -> None:
+    door = guarded.door
+    revoked = door.key()
+    door.revoke(revoked)
+    bad = {
+        "wrong key": door.key()[:-2] + "AA",
+        "revoked key": revoked,
+        "expired key": door.key(expires=datetime.now(UTC) - timedelta(minutes=1)),
+        "expired token": door.issuer.token(exp=1),
+        "wrong audience": door.issuer.token(aud="another"),
+        "no credential": "-",
+        "too long": "x" * 8193,
+    }
+    for what, credential in bad.items():
+        response = await guarded.rest.post("/v1/search", json=SEARCH, headers=bearer(credential))
+        assert response.status_code == 401, what
+        assert response.json()["error"]["code"] == "auth.invalid"
+        call = calls(guarded.channel, md(credential))["/sensorium.v1.Sensorium/Search"]
+        assert await code(call) is grpc.StatusCode.UNAUTHENTICATED, what
+
+
+async def test_two_headers_are_refused_whichever_is_good(guarded: Guarded) -> None:
+    good, bad = f"Bearer {guarded.door.key()}", "Bearer x"
+    for first, second in ((good, bad), (bad, good), (good, good)):
+        response = await guarded.rest.get(
+            "/v1/status", headers=[("authorization", first), ("Authorization", second)]
+        )
+        assert response.status_code == 401
+        metadata = (("authorization", first), ("authorization", second))
+        call = calls(guarded.channel, metadata)["/sensorium.v1.Sensorium/GetStatus"]
+        assert await code(call) is grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("form", ["Basic {}", "{}", "Bearer  {}", "Bearer {} x", "Token {}"])
+async def test_other_forms_of_the_header_are_refused(guarded: Guarded, form: str) -> None:
+    headers = {"authorization": form.format(guarded.door.key())}
+    assert (await guarded.rest.get("/v1/status", headers=headers)).status_code == 401
+
+
+async def test_a_key_elsewhere_is_not_looked_at(guarded: Guarded) -> None:
+    key = guarded.door.key()
+    for url, headers in (
+        (f"/v1/status?key={key}", {}),
+        (f"/v1/status?authorization=Bearer+{key}", {}),
+        ("/v1/status", {"cookie": f"authorization=Bearer {key}"}),
+        ("/v1/status", {"x-api-key": key}),
+    ):
+        assert (await guarded.rest.get(url, headers=headers)).status_code == 401
+
+
+async def test_a_body_is_not_read_for_somebody_unknown(make_world: MakeWorld, door: Door) -> None:
+    world = make_world(access=door.settings)
+    files = Files(world.items, Limits())
+    app = build_app(world.service, files, ApiSettings())
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        pytest.fail("the body was asked for")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    for verb, path in (("POST", "/v1/search"), ("PUT", "/v1/items/x"), ("POST", "/v1/feedback")):
+        scope = {
+            "type": "http",
+            "method": verb,
+            "path": path,
+            "query_string": b"",
+            "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+            "client": ("192.0.2.1", 1),
+        }
+        await app(scope, receive, send)
+        assert sent[-2]["status"] == 401
+    files.close()
+
+
+async def test_an_unknown_method_is_not_let_through(guarded: Guarded) -> None:
+    made = guarded.channel.unary_unary("/sensorium.v1.Sensorium/Reindex")
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await made(b"", metadata=md(guarded.door.key()))
+    assert error.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_key_has_its_own_rate(guarded: Guarded) -> None:
+    slow, other = guarded.door.key(per_minute=2), guarded.door.key()
+    for _ in range(2):
+        assert (await guarded.rest.get("/v1/items/frog", headers=bearer(slow))).status_code == 200
+    response = await guarded.rest.get("/v1/items/frog", headers=bearer(slow))
+    assert response.status_code == 429
+    assert response.json()["error"]["code"] == "auth.rate"
+    assert 1 <= int(response.headers["retry-after"]) <= 30
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await calls(guarded.channel, md(slow))["/sensorium.v1.Sensorium/Get"]()
+    assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    waits = [int(value) for name, value in error.value.trailing_metadata() if name == "retry-after-ms"]
+    assert 0 < waits[0] <= 30_000
+    assert (await guarded.rest.get("/v1/items/frog", headers=bearer(other))).status_code == 200
+
+
+async def test_failures_of_an_address_are_bounded_and_good_keys_pass(
+    make_world: MakeWorld, serving: Serving, door: Door
+) -> None:
+    world = make_world(access=door.settings.model_copy(update={"failures_per_minute": 3}))
+    async with (
+        serving(world) as ports,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports.http}", timeout=10) as rest,
+        grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel,
+    ):
+        statuses = [(await rest.get("/v1/status")).status_code for _ in range(5)]
+        assert statuses == [401, 401, 401, 429, 429]
+        # Both faces count together, and nobody is locked out by somebody else.
+        method = "/sensorium.v1.Sensorium/GetStatus"
+        assert await code(calls(channel, ())[method]) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (await rest.get("/v1/status", headers=bearer(door.key()))).status_code == 200
+    assert door.settings.audit_file is not None
+    assert len(door.settings.audit_file.read_text().splitlines()) == 3
+
+
+async def test_what_writes_is_in_the_audit_and_nothing_that_is_secret(guarded: Guarded) -> None:
+    key = guarded.door.key(name="writer")
+    key_id = f"key:{key.split('_')[1]}"
+    item = {"title": "a title of content", "description": "words of content"}
+    assert (await guarded.rest.put("/v1/items/new", json=item, headers=bearer(key))).status_code == 200
+    assert (await guarded.rest.delete("/v1/items/new", headers=bearer(key))).status_code == 200
+    assert (await guarded.rest.delete("/v1/users/ann", headers=bearer(key))).status_code == 200
+    await calls(guarded.channel, md(key))["/sensorium.v1.Sensorium/Upsert"]()
+    await guarded.rest.post("/v1/search", json=SEARCH, headers=bearer(key))
+    reader = guarded.door.key(Scope.READ)
+    assert (await guarded.rest.delete("/v1/items/frog", headers=bearer(reader))).status_code == 403
+    assert (await guarded.rest.delete("/v1/items/frog")).status_code == 401
+    lines = guarded.audit()
+    done = [line for line in lines if line["caller"] == key_id]
+    # A stream that its caller leaves after the first result ends when gRPC tells of it.
+    assert [line["call"] for line in done][:3] == ["Upsert", "Delete", "EraseUser"]
+    assert all(line["outcome"] == "ok" and len(line["request_id"]) == 32 for line in done[:3])
+    assert done[1]["items"] == ["new"]
+    refused = [
+        (line["call"], line["outcome"], line["caller"]) for line in lines if line["outcome"][:4] == "auth"
+    ]
+    assert refused == [
+        ("Delete", "auth.forbidden", f"key:{reader.split('_')[1]}"),
+        ("Delete", "auth.required", ""),
+    ]
+    assert not any(line["call"] == "Search" for line in lines)
+    text = json.dumps(lines)
+    for secret in (key, key.split("_", 2)[2], reader, "content", "ann"):
+        assert secret not in text
+
+
+async def test_refusals_are_counted_by_call(guarded: Guarded) -> None:
+    await guarded.rest.get("/v1/status")
+    await guarded.rest.delete("/v1/users/u", headers=bearer(guarded.door.key(Scope.READ)))
+    headers = bearer(guarded.door.key(Scope.METRICS))
+    text = (await guarded.rest.get("/metrics", headers=headers)).text
+    assert 'sensorium_requests_total{method="GetStatus",outcome="auth.required"} 1.0' in text
+    assert 'sensorium_requests_total{method="EraseUser",outcome="auth.forbidden"} 1.0' in text
+
+
+# ---- tenants ----
+
+ACME = {"category": {"values": ["acme"]}}
+GLOBEX = {"category": {"values": ["globex"]}}
+
+
+def found(response: httpx.Response) -> set[str]:
+    assert response.status_code == 200
+    return {hit["item"]["id"] for hit in response.json().get("hits", [])}
+
+
+async def test_two_tenants_never_share_an_answer(guarded: Guarded) -> None:
+    acme, globex = (
+        guarded.door.key(Scope.SEARCH, name=name, condition=condition)
+        for name, condition in (("acme", ACME), ("globex", GLOBEX))
+    )
+    token = guarded.door.issuer.token(sensorium_filter=GLOBEX)
+    everyone = guarded.door.key(Scope.SEARCH)
+    for again in (False, True):  # the second time from the cache
+        for credential, expected in (
+            (everyone, {"frog", "newt"}),
+            (acme, {"frog"}),
+            (globex, {"newt"}),
+            (token, {"newt"}),
+        ):
+            response = await guarded.rest.post("/v1/search", json=SEARCH, headers=bearer(credential))
+            assert found(response) == expected
+            # The token's permission is the globex key's: these two alone may have one answer.
+            assert response.json().get("cached", False) is (again or credential == token)
+    # Who asks for the very filter of a tenant, without being one, has an entry of its own.
+    asked = {**SEARCH, "filter": ACME}
+    response = await guarded.rest.post("/v1/search", json=asked, headers=bearer(everyone))
+    assert found(response) == {"frog"}
+    assert not response.json().get("cached", False)
+
+
+async def test_callers_at_the_same_time_stay_who_they_are(guarded: Guarded) -> None:
+    acme, globex = (
+        guarded.door.key(Scope.SEARCH, name=name, condition=condition)
+        for name, condition in (("acme", ACME), ("globex", GLOBEX))
+    )
+    api = rpc.SensoriumStub(guarded.channel)  # type: ignore[no-untyped-call]
+    asked = pb.SearchRequest(parts=[pb.QueryPart(text="green frog")], options=pb.SearchOptions(cache=False))
+
+    async def ids(credential: str) -> set[str]:
+        answer = await api.Search(asked, metadata=md(credential))
+        return {hit.item.id for hit in answer.hits}
+
+    answers = await asyncio.gather(*(ids((acme, globex)[number % 2]) for number in range(40)))
+    assert answers == [{"frog"}, {"newt"}] * 20
+
+
+async def test_a_filter_of_the_request_cannot_widen_the_tenants(guarded: Guarded) -> None:
+    acme = guarded.door.key(Scope.SEARCH, name="acme", condition=ACME)
+    for own in (GLOBEX, {"or": {"filters": [ACME, GLOBEX]}}, {"not": ACME}):
+        await guarded.rest.post("/v1/search", json={**SEARCH, "filter": own}, headers=bearer(acme))
+        assert all(
+            expression.startswith('(category in ["acme"]) and (')
+            or expression.startswith('((category in ["acme"]) and (')
+            for expression in guarded.world.store.expressions[-1:]
+        )
+    assert (
+        found(await guarded.rest.post("/v1/search", json={**SEARCH, "filter": GLOBEX}, headers=bearer(acme)))
+        == set()
+    )
+
+
+async def test_items_of_others_do_not_exist(guarded: Guarded) -> None:
+    acme = guarded.door.key(Scope.READ, name="acme", condition=ACME)
+    for path in ("", "/media/0", "/thumbnail"):
+        other = await guarded.rest.get(f"/v1/items/newt{path}", headers=bearer(acme))
+        none = await guarded.rest.get(f"/v1/items/nothing{path}", headers=bearer(acme))
+        assert (other.status_code, other.content) == (404, none.content)
+    assert (await guarded.rest.get("/v1/items/frog", headers=bearer(acme))).status_code == 200
+    api = rpc.SensoriumStub(guarded.channel)  # type: ignore[no-untyped-call]
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await api.Get(pb.GetRequest(id="newt"), metadata=md(acme))
+    assert error.value.code() is grpc.StatusCode.NOT_FOUND
+    status = await api.GetStatus(pb.GetStatusRequest(), metadata=md(acme))
+    assert (status.items, dict(status.rows)) == (0, {})
+
+
+async def test_an_item_that_left_the_tenant_meanwhile_is_not_shown(guarded: Guarded) -> None:
+    guarded.world.store.accepts = lambda _row, _expression: True  # rows that are not up to date
+    acme = guarded.door.key(Scope.SEARCH, name="acme", condition=ACME)
+    response = await guarded.rest.post("/v1/search", json=SEARCH, headers=bearer(acme))
+    assert found(response) == {"frog"}
+    assert response.json()["candidates"] == 1
+
+
+async def test_users_of_two_tenants_are_two(guarded: Guarded) -> None:
+    acme, globex = (
+        guarded.door.key(Scope.SEARCH, Scope.FEEDBACK, name=name, condition=condition)
+        for name, condition in (("acme", ACME), ("globex", GLOBEX))
+    )
+    asked = {**SEARCH, "user": "ann"}
+    answer = (await guarded.rest.post("/v1/search", json=asked, headers=bearer(acme))).json()
+    event = {"requestId": answer["requestId"], "itemId": "frog", "kind": "CLICK"}
+    body = {"user": "ann", "events": [event]}
+    other = await guarded.rest.post("/v1/feedback", json=body, headers=bearer(globex))
+    assert other.json() == {"unknown": 1}
+    own = await guarded.rest.post("/v1/feedback", json=body, headers=bearer(acme))
+    assert own.json() == {"stored": 1}
+
+
+async def test_a_token_names_its_subject_alone(guarded: Guarded) -> None:
+    headers = bearer(guarded.door.issuer.token())
+    for user, status in (("ann", 200), ("", 200), ("ben", 403)):
+        response = await guarded.rest.post("/v1/search", json={**SEARCH, "user": user}, headers=headers)
+        assert response.status_code == status
+    assert (await guarded.rest.delete("/v1/users/ann", headers=headers)).status_code == 200
+    assert (await guarded.rest.delete("/v1/users/ben", headers=headers)).status_code == 403
+
+
+# ---- the start ----
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "search.example"])
+async def test_beyond_loopback_without_authentication_it_does_not_start(
+    make_world: MakeWorld, serving: Serving, host: str
+) -> None:
+    world = make_world(api=ApiSettings(host=host))
+    with pytest.raises(ConfigurationError, match="beyond loopback"):
+        async with serving(world):
+            pass
+
+
+async def test_beyond_loopback_it_starts_with_keys_or_when_told_to(
+    make_world: MakeWorld, serving: Serving, door: Door
+) -> None:
+    for settings in (
+        {"api": ApiSettings(host="0.0.0.0"), "access": door.settings},
+        {
+            "api": ApiSettings(host="0.0.0.0", unauthenticated_beyond_loopback=True),
+            "access": AccessSettings(),
+        },
+    ):
+        async with serving(make_world(**settings)) as ports:
+            assert ports.http
