@@ -21,6 +21,7 @@ from orchestrator.clients.milvus import VectorStore
 from orchestrator.clients.redis import RedisStore
 from orchestrator.clients.triton import TritonClient
 from orchestrator.errors import ConfigurationError, DependencyError
+from orchestrator.guarded import GuardedEncoder, GuardedStore
 from orchestrator.personalise import Personaliser
 from orchestrator.pipeline import Pipeline
 from orchestrator.server import serve
@@ -68,23 +69,27 @@ async def run(settings: Settings, limits: Limits, indexing: IndexingSettings) ->
         maintenance.start()
         held.push_async_callback(maintenance.close)
         feedback = await held.enter_async_context(FeedbackStore(settings.home / "data", settings.feedback))
+        # Indexing stands on the clients themselves: it waits for a server that is away as long as it takes.
+        searched_by, searched_in = GuardedEncoder(encoder, settings), GuardedStore(store, settings)
         personaliser = None
         if strengths is not None:
             personaliser = Personaliser(
-                feedback, items, store, embedding_set.version, strengths, settings.personalise
+                feedback, items, searched_in, embedding_set.version, strengths, settings.personalise
             )
         shared = None
         if settings.cache.redis_url:
             shared = RedisStore(settings.cache.redis_url, settings.cache.redis_timeout_s)
             held.push_async_callback(shared.close)
         pipeline = Pipeline(
-            settings, limits, embedding_set, encoder, store, items, feedback, personaliser, shared
+            settings, limits, embedding_set, searched_by, searched_in, items, feedback, personaliser, shared
         )
         held.push_async_callback(pipeline.close)
         items.changed = pipeline.generations.changed
         # What changed while no process told of it, as in one that was killed, is told now.
         pipeline.generations.changed()
         service = Service(pipeline, indexer, encoder, store, items, feedback, personaliser)
+        searched_by.guards.report_to(service.metrics)
+        searched_in.guards.report_to(service.metrics)
         if shared is not None:
             service.metrics.cache_store_failures.set_function(lambda: shared.failures)
         await serve(settings.api, service, items, limits, stop)

@@ -14,7 +14,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from orchestrator.errors import ConfigurationError, OverloadedError, SensoriumError
+from orchestrator.errors import CircuitOpenError, ConfigurationError, OverloadedError, SensoriumError
 from orchestrator.service import Service
 from orchestrator.settings import ApiSettings
 from orchestrator.wire import error_message
@@ -139,6 +139,6 @@ async def _abort(context: _Context, error: SensoriumError) -> NoReturn:
     metadata: tuple[tuple[str, str | bytes], ...] = (
         (ERROR_METADATA_KEY, error_message(error).SerializeToString()),
     )
-    if isinstance(error, OverloadedError):
+    if isinstance(error, OverloadedError | CircuitOpenError):
         metadata += ((RETRY_AFTER_METADATA_KEY, str(math.ceil(error.retry_after_s * 1000))),)
     await context.abort(error.grpc_status, error.message, metadata)

@@ -80,9 +80,9 @@ RINGS: tuple[frozenset[str], ...] = (
             "metrics",
         }
     )
-    | frozenset({"logs", "profile", "quality", "strengths", "fair_queue", "generations"}),
+    | frozenset({"logs", "profile", "quality", "strengths", "fair_queue", "generations", "breaker", "retry"}),
     frozenset({"admit", "gate", "classify", "compose", "fusion", "late", "answer", "row_vectors"})
-    | frozenset({"wire", "feedback_wire"}),
+    | frozenset({"wire", "feedback_wire", "guarded"}),
     frozenset({"searches", "cache_keys"}),
     frozenset({"attend", "embed", "answer_cache", "transcribe", "retrieve", "personalise", "rerank"}),
     frozenset({"hop", "expand", "record"}),
