@@ -58,7 +58,10 @@ class Patient:
 
     def stub_pids(self, model: str) -> list[int]:
         found = server_processes(mark(self.stack.settings.home))
-        return [each.pid for each in found if f"/{model}/" in " ".join(each.cmdline()[1:2])]
+        pids = [each.pid for each in found if f"/{model}/" in " ".join(each.cmdline()[1:2])]
+        if not pids:
+            raise FaultError(f"no Python process serves {model}")
+        return pids
 
     def milvus_pid(self) -> int:
         pids = child_pids(self.stack, MILVUS_LITE)

@@ -1,6 +1,6 @@
 """`make faults`: a system of its own under steady load, harmed in one way after the other.
 
-python -m cli.faults [--only NAME,...] [--rate 4] [--items 60] [--out reports]
+python -m cli.faults [--only NAME,...] [--rate 4] [--catalogue manifest.jsonl] [--out reports]
 
 What the load sees is measured by `loadtests.faults`, in a process of its own and by the public API alone.
 """
@@ -51,19 +51,21 @@ STOP_WATCHED_S = 60.0
 WITH_REDIS = "redis"
 
 
-def faults(names: Sequence[str], rate: float, items: int, out: Path) -> int:
-    """0 when no answer was wrong, nothing was lost and all recovered."""
+def faults(names: Sequence[str], rate: float, catalogue: Path | None, out: Path) -> int:
+    """0 when no answer was wrong, nothing was lost and all recovered. `catalogue` is a manifest, a generated
+    one by default."""
     home = load_settings().home.absolute()
+    manifest = catalogue or _generated(home)
     report: dict[str, Any] = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{describe()}; client and server share it",
-        "items": items,
+        "rate": rate,
         "rows": [],
         "skipped": {},
     }
     with tempfile.TemporaryDirectory(prefix="sensorium-faults-") as folder:
         work = Path(folder)
-        manifest, payloads = _made(work, home, items)
+        payloads = _payloads(work, home, manifest)
         plain = [fault for fault in FAULTS if fault.name in names and fault.name != WITH_REDIS]
         with contextlib.ExitStack() as held:
             patient = held.enter_context(_system(work, home, manifest, UNCACHED, report))
@@ -85,18 +87,27 @@ def faults(names: Sequence[str], rate: float, items: int, out: Path) -> int:
     return 0 if _held(report) else 1
 
 
-def _made(work: Path, home: Path, items: int) -> tuple[Path, Path]:
-    """A generated catalogue and queries of it. Raises FaultError."""
-    catalogue, payloads = work / "catalogue", work / "payloads"
-    manifest = catalogue / "manifest.jsonl"
+def _generated(home: Path) -> Path:
+    """The manifest of a generated catalogue, made once. Raises FaultError."""
+    folder = home / "catalogues" / "faults"
+    manifest = folder / "manifest.jsonl"
+    if not manifest.is_file():
+        arguments = ("generate", "--items", str(ITEMS), "--seed", "0", "--out", str(folder))
+        if subprocess.run(processes.python("-m", "catalogue", *arguments), check=False).returncode:
+            raise FaultError("the catalogue could not be generated")
+    return manifest
+
+
+def _payloads(work: Path, home: Path, manifest: Path) -> Path:
+    """Queries of the catalogue. Raises FaultError."""
+    payloads = work / "payloads"
+    command = processes.python("-m", "loadtests.prepare", "--catalogue", str(manifest))
+    command += ["--out", str(payloads), "--pool", str(POOL)]
     environ = {**os.environ, "SENSORIUM_HOME": str(home)}
-    generate = ("-m", "catalogue", "generate", "--items", str(items), "--seed", "0", "--out", str(catalogue))
-    prepare = ("-m", "loadtests.prepare", "--catalogue", str(manifest), "--out", str(payloads))
-    with console.status("making items and queries"):
-        for command in (generate, (*prepare, "--pool", str(POOL))):
-            if subprocess.run(processes.python(*command), check=False, env=environ).returncode:
-                raise FaultError("items or queries could not be made")
-    return manifest, payloads
+    with console.status("making queries"):
+        if subprocess.run(command, check=False, env=environ).returncode:
+            raise FaultError("the queries could not be made")
+    return payloads
 
 
 @contextlib.contextmanager
@@ -249,13 +260,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m cli.faults", description="Faults under load.")
     parser.add_argument("--only", default=",".join(known), metavar="NAME,...", help="of " + ", ".join(known))
     parser.add_argument("--rate", type=float, default=4.0, help="searches a second")
-    parser.add_argument("--items", type=int, default=ITEMS, help="of the catalogue")
+    parser.add_argument("--catalogue", type=Path, help="manifest.jsonl in place of a generated one")
     parser.add_argument("--out", type=Path, default=Path("reports"))
     arguments = parser.parse_args()
     names = arguments.only.split(",")
     if unknown := sorted(set(names) - set(known)):
         parser.error(f"no fault {', '.join(unknown)}")
-    return exit_code(lambda: faults(names, arguments.rate, arguments.items, arguments.out))
+    return exit_code(lambda: faults(names, arguments.rate, arguments.catalogue, arguments.out))
 
 
 if __name__ == "__main__":

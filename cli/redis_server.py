@@ -1,5 +1,5 @@
-"""A redis-server of our own on loopback that keeps nothing on disk: the machine's, or that of Debian's packages,
-unpacked without root.
+"""A redis-server of our own on loopback that keeps nothing on disk: the machine's, or that of Debian's
+packages, unpacked without root.
 
 Error tree:
 
@@ -43,7 +43,7 @@ class RedisServer:
         path = shutil.which("redis-server")
         self._command, self._environ = ([path], dict(os.environ)) if path else _unpacked(cache)
         self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -68,7 +68,7 @@ class RedisServer:
         arguments += ["--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"]
         log = self._folder / "redis.log"
         with log.open("ab") as output:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [*self._command, *arguments],
                 cwd=self._folder,
                 env=self._environ,
@@ -83,14 +83,14 @@ class RedisServer:
                     client.ping()
                 return
             except RedisError:
-                if time.monotonic() > deadline_s or self._process.poll() is not None:
+                if time.monotonic() > deadline_s or self.process.poll() is not None:
                     self.kill()
                     raise RedisServerError(f"redis-server does not start; see {log}") from None
                 time.sleep(0.05)
 
     def kill(self) -> None:
         """Ends it at once (kill -9). May be called at any time, and again."""
-        process, self._process = self._process, None
+        process, self.process = self.process, None
         if process is not None:
             process.kill()
             process.wait()

@@ -12,8 +12,6 @@ from redis import Redis
 from cli.redis_server import RedisServer, RedisServerError
 from orchestrator.clients.redis import RedisStore
 
-__all__ = ["RedisServer"]
-
 TIMEOUT_S = 0.5
 """Of one call: generous, for what is tested here is not how fast a busy machine is."""
 

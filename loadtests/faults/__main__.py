@@ -38,7 +38,7 @@ CHECK_TRIES = 5
 
 
 class Session:
-    """`options` are those of the command line."""
+    """`options` are those of the command line. Build it inside the running loop."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
@@ -50,12 +50,14 @@ class Session:
         self._load = Load(self._stub, payloads, options.rate, options.deadline_s, CATEGORY)
         self._writer = Writer(self._stub, options.writes, options.deadline_s)
         self._breakers = Breakers(options.host)
+        self._base: dict[str, int] = {}
 
     async def run(self) -> None:
         """Raises: LoadTestError, grpc.aio.AioRpcError."""
         lines = await _standard_input()
         async with self._channel:
             await self._load.learn()
+            self._base = await self._rows()
             work = [self._load.run(), self._writer.run(), self._breakers.run()]
             tasks = [asyncio.create_task(each) for each in work]
             try:
@@ -89,7 +91,6 @@ class Session:
 
     async def _watch(self, name: str, deaf: bool, lines: AsyncIterator[str]) -> None:
         failed_writes = len(self._writer.failed)
-        before = await self._stub.GetStatus(pb.GetStatusRequest(), timeout=self._options.deadline_s)
         async with contextlib.AsyncExitStack() as held:
             began_s = time.monotonic()
             _say({"watching": name})
@@ -105,26 +106,36 @@ class Session:
         found["breaker_s"] = round(opened[0][0] - began_s, 2) if opened else None
         found["breakers"] = sorted({labels for _, labels in opened})
         found["writes_failed"] = len(self._writer.failed) - failed_writes
-        _say({"fault": name, **found, **await self._kept(before)})
+        _say({"fault": name, **found, **await self._kept()})
 
-    async def _kept(self, before: pb.Status) -> dict[str, Any]:
+    async def _kept(self) -> dict[str, Any]:
         """What became of the items. The system may still fail a call now and then."""
         for place in range(CHECK_TRIES):
             try:
                 kept = await self._writer.check()
-                status = await self._stub.GetStatus(pb.GetStatusRequest(), timeout=self._options.deadline_s)
+                rows = await self._rows()
                 break
             except grpc.aio.AioRpcError:
                 if place == CHECK_TRIES - 1:
                     raise
                 await asyncio.sleep(1.0)
-        gone = {modality: count - status.rows[modality] for modality, count in before.rows.items()}
+        # Every item that was written is one row of text; of those that failed there may be some as well.
+        wanted = {**self._base, "text": self._base["text"] + kept.acknowledged}
         return {
             "acknowledged": kept.acknowledged,
             "lost": kept.lost,
-            "lost_items": [*kept.not_fetched, *kept.not_found][:20],
-            "rows_lost": sum(max(count, 0) for count in gone.values()),
+            "not_fetched": kept.not_fetched,
+            "not_found": kept.not_found,
+            "rows_lost": sum(max(count - rows[modality], 0) for modality, count in wanted.items()),
         }
+
+    async def _rows(self) -> dict[str, int]:
+        status = await self._stub.GetStatus(pb.GetStatusRequest(), timeout=self._options.deadline_s)
+        return dict(status.rows)
+
+
+async def _watch(options: argparse.Namespace) -> None:
+    await Session(options).run()
 
 
 async def _standard_input() -> AsyncIterator[str]:
@@ -155,7 +166,7 @@ def main() -> int:
     add("--deadline-s", type=float, default=10.0, help="of each request")
     add("--watch-s", type=float, default=90.0, help="how long to wait for the system to recover")
     try:
-        asyncio.run(Session(parser.parse_args()).run())
+        asyncio.run(_watch(parser.parse_args()))
     except (LoadTestError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

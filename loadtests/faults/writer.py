@@ -63,7 +63,8 @@ class Writer:
 
     async def _write(self, item: str, number: int) -> bool:
         async def one() -> AsyncIterator[pb.Item]:
-            yield pb.Item(id=item, title=words(number), category=CATEGORY)
+            # No title: these are words that speech is expected to have, and would change what is heard.
+            yield pb.Item(id=item, description=words(number), category=CATEGORY)
 
         outcomes = [result.outcome async for result in self._stub.Upsert(one(), timeout=self._deadline_s)]
         return outcomes in ([pb.UpsertResult.INDEXED], [pb.UpsertResult.UNCHANGED])

@@ -115,7 +115,7 @@ class Connection:
     async def _prepare(self) -> None:
         async with self.call("start", _START_S) as client:
             self.steps = await ensure(client, self.spec)
-            if self.is_lite:
-                for space in self.spec.collections:
-                    # What its log brought back after a crash is slow to search until flushed.
-                    await client.flush(collection_name(space))
+        if self.is_lite:
+            for space in self.spec.collections:
+                # What its log brought back after a crash is slow to search until flushed.
+                await self._guard.flush(space)

@@ -201,6 +201,12 @@ class LiteGuard:
         if turns.unflushed and (space not in self._idle or self._idle[space].done()):
             self._idle[space] = asyncio.create_task(self._flush_when_idle(space, turns))
 
+    async def flush(self, space: Space) -> None:
+        """Flushes now, with nobody else at the collection: a write beside it may be lost."""
+        turns = self._spaces[space]
+        async with turns.writer:
+            await self._flush_alone(space, turns)
+
     async def close(self) -> None:
         """Stops waiting for quiet; Lite writes out what is left when it ends."""
         for task in self._idle.values():

@@ -9,6 +9,7 @@ from fixtures_orchestrator import MakeWorld, World
 from fixtures_redis import redis_contents
 from redis import Redis
 
+from cli.redis_server import RedisServer
 from media import Modality
 from orchestrator.cache import EmbeddingCache
 from orchestrator.cache_keys import embedding_key
