@@ -67,6 +67,7 @@ async def run(settings: Settings, limits: Limits, indexing: IndexingSettings) ->
             compact_every_s=indexing.compact_every_s,
         )
         maintenance.start()
+        store.on_restart(maintenance.verify)
         held.push_async_callback(maintenance.close)
         feedback = await held.enter_async_context(FeedbackStore(settings.home / "data", settings.feedback))
         # Indexing stands on the clients themselves: it waits for a server that is away as long as it takes.

@@ -4,6 +4,7 @@ behind, and after deletions it removes the rows that they marked."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -42,10 +43,15 @@ class Maintenance:
         self._version = embedding_version
         self._compact_every_s = compact_every_s
         self._task: asyncio.Task[None] | None = None
+        self._doubtful = asyncio.Event()
 
     def start(self) -> None:
         """Begins in the background: searches and changes need not wait for it."""
         self._task = asyncio.create_task(self._run())
+
+    def verify(self) -> None:
+        """Soon looks for each row, as after a crash: Milvus may have lost some."""
+        self._doubtful.set()
 
     async def close(self) -> None:
         """Stops it; what was not done is done after the next start."""
@@ -58,16 +64,26 @@ class Maintenance:
         """Brings Milvus and the item store to agree. The number of items indexed anew or removed.
 
         Concerned are items whose change was begun and not ended; items of another embedding version; and,
-        after a crash or when Milvus has another number of rows than it should, items of which a row is
-        missing.
+        after a crash, when ``verify`` was called, or when Milvus has another number of rows than it should,
+        items of which a row is missing.
 
         Raises:
             DependencyError: Triton, Milvus or the item store failed; call it again.
         """
+        doubtful = self._doubtful.is_set()
+        self._doubtful.clear()
+        try:
+            return await self._recover(doubtful or self._items.crashed)
+        except SensoriumError:
+            if doubtful:
+                self._doubtful.set()
+            raise
+
+    async def _recover(self, doubtful: bool) -> int:
         wanted = dict.fromkeys(await self._items.pending())
         wanted.update(dict.fromkeys(await self._items.outdated(self._version)))
         rows = sum((await self._rows.counts()).values())
-        if self._items.crashed or rows != await self._items.row_count():
+        if doubtful or rows != await self._items.row_count():
             async for item_id in self._items.ids():
                 if await self._rows.missing((await self._items.state(item_id)).row_ids):
                     wanted[item_id] = None
@@ -94,14 +110,16 @@ class Maintenance:
         recovered = False
         while True:
             try:
-                if not recovered:
+                if not recovered or self._doubtful.is_set():
                     await self.recover()
                     recovered = True
                 removed = await self._indexer.compact()
                 if removed:
                     _log.info("indexing.compacted", rows=removed)
                 pause_s = _FIRST_PAUSE_S
-                await asyncio.sleep(self._compact_every_s)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._compact_every_s):
+                        await self._doubtful.wait()
             except SensoriumError as error:
                 _log.warning("indexing.maintenance_failed", code=error.code, again_in_s=pause_s)
                 await asyncio.sleep(pause_s)

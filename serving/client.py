@@ -16,9 +16,10 @@ from tritonclient.utils import InferenceServerException
 from serving.canary import CANARY_INPUTS, NUMBER_TYPES, canary_bytes, canary_numbers, check_outputs
 from serving.errors import ControlError
 
-__all__ = ["CanaryError", "CanaryTimeoutError", "Client", "canary_inputs"]
+__all__ = ["LIVE_TIMEOUT_S", "CanaryError", "CanaryTimeoutError", "Client", "canary_inputs"]
 
 _READY_TIMEOUT_S = 2.0
+LIVE_TIMEOUT_S = 2.0
 
 
 class CanaryError(Exception):
@@ -47,6 +48,13 @@ class Client:
     async def is_ready(self) -> bool:
         try:
             return bool(await self._client.is_server_ready(client_timeout=_READY_TIMEOUT_S))
+        except (InferenceServerException, grpc.RpcError):
+            return False
+
+    async def is_live(self) -> bool:
+        """Whether the server answers at all: this asks nothing of any model."""
+        try:
+            return bool(await self._client.is_server_live(client_timeout=LIVE_TIMEOUT_S))
         except (InferenceServerException, grpc.RpcError):
             return False
 

@@ -1,4 +1,4 @@
-"""Watches one running server: its Python processes, and one canary after another."""
+"""Watches one running server: signs of life, its Python processes, and one canary after another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from serving.client import CanaryError, CanaryTimeoutError, Client
+from serving.client import LIVE_TIMEOUT_S, CanaryError, CanaryTimeoutError, Client
 from serving.errors import ServerError
 from serving.repository import Repository
 from serving.server import Stub, TritonServer
@@ -37,6 +37,8 @@ class Watch:
         self._server, self._client, self._publish = server, client, publish
         self._stubs: dict[int, Stub] = {}
         self._canary: tuple[str, asyncio.Task[float]] | None = None
+        self._life: asyncio.Task[bool] | None = None
+        self._silences = 0  # in a row
         self._due: dict[str, float] = {}  # public model -> when its next canary may fly
         self._worked: set[str] = set()  # models that answered in this life
         self._timeouts: dict[str, int] = {}
@@ -65,6 +67,7 @@ class Watch:
         Raises:
             ServerError: only a new server helps.
         """
+        self._listen()
         live = self._server.stubs()
         dead = sorted({stub.model for pid, stub in self._stubs.items() if pid not in live})
         if dead and self._server.exit_code is None:
@@ -78,12 +81,24 @@ class Watch:
             await self._judge(name, task)
 
     async def close(self) -> None:
-        """Call back the canary that is in flight."""
-        if self._canary is not None:
-            task = self._canary[1]
-            self._canary = None
+        """Call back the canary that is in flight, and what asks for a sign of life."""
+        tasks = [*([self._canary[1]] if self._canary else []), *([self._life] if self._life else [])]
+        self._canary = self._life = None
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _listen(self) -> None:
+        """Asks for a sign of life, one at a time: it finds a server that hangs sooner than canaries do."""
+        if self._life is not None and self._life.done():
+            self._silences = 0 if self._life.result() else self._silences + 1
+            self._life = None
+            if self._silences > self._settings.silences_allowed and self._server.exit_code is None:
+                raise ServerError(
+                    f"the server has given no sign of life {self._silences} times, {LIVE_TIMEOUT_S:g} s each"
+                )
+        if self._life is None:
+            self._life = asyncio.create_task(self._client.is_live())
 
     def _launch(self) -> None:
         due = [name for name, when in self._due.items() if when <= time.monotonic()]
