@@ -64,14 +64,35 @@ class Client:
             index = await self._client.get_model_repository_index(client_timeout=timeout_s)
         except (InferenceServerException, grpc.RpcError) as error:
             raise ControlError(f"the model index was not given: {error}") from error
-        return {
-            model.name: ""
-            if model.state == "READY"
-            else (model.reason or model.state.lower() or "not loaded")
-            for model in index.models
-        }
+        found: dict[str, str] = {}
+        for model in index.models:
+            reason = model.reason or model.state.lower() or "not loaded"
+            found[model.name] = "" if model.state == "READY" else found.get(model.name, reason)
+        return found
 
-    async def reload(self, model: str, timeout_s: float) -> None:
+    async def versions(self, timeout_s: float) -> dict[str, set[str]]:
+        """Models -> their versions that are ready."""
+        try:
+            index = await self._client.get_model_repository_index(client_timeout=timeout_s)
+        except (InferenceServerException, grpc.RpcError) as error:
+            raise ControlError(f"the model index was not given: {error}") from error
+        found: dict[str, set[str]] = {}
+        for model in index.models:
+            found.setdefault(model.name, set()).update({model.version} if model.state == "READY" else ())
+        return found
+
+    async def load(self, model: str, timeout_s: float, config: str | None = None) -> None:
+        """Load a model that is not loaded, or with another `config` (JSON) than its file's.
+
+        Raises:
+            ControlError: refused, or not done in time.
+        """
+        try:
+            await self._client.load_model(model, config=config, client_timeout=timeout_s)
+        except (InferenceServerException, grpc.RpcError) as error:
+            raise ControlError(f"cannot load {model}: {_summary(error)}") from error
+
+    async def reload(self, model: str, timeout_s: float, config: str | None = None) -> None:
         """Unload and load one model; ensembles that use it follow by themselves.
 
         A load of a loaded model whose files have not changed would do nothing, hence the unload.
@@ -81,9 +102,9 @@ class Client:
         """
         try:
             await self._client.unload_model(model, client_timeout=timeout_s)
-            await self._client.load_model(model, client_timeout=timeout_s)
         except (InferenceServerException, grpc.RpcError) as error:
-            raise ControlError(f"cannot reload {model}: {_summary(error)}") from error
+            raise ControlError(f"cannot unload {model}: {_summary(error)}") from error
+        await self.load(model, timeout_s, config)
 
     async def completed(self, model: str) -> int | None:
         """How many requests the model has answered, well or badly; None when the server does not say."""

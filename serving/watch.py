@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 
 import structlog
 
 from serving.client import LIVE_TIMEOUT_S, CanaryError, CanaryTimeoutError, Client
-from serving.errors import ServerError
+from serving.errors import ControlError, ServerError
 from serving.repository import Repository
 from serving.server import Stub, TritonServer
 from serving.settings import Settings
@@ -47,6 +48,7 @@ class Watch:
 
     async def begin(self, timeout_s: float) -> None:
         """Mark models that did not load; fly the first canary of each of the others."""
+        await self._choose_versions(timeout_s)
         reasons = await self._client.loaded(timeout_s)
         self._stubs = self._server.stubs()
         for model, entry in self._state.models.items():
@@ -60,6 +62,23 @@ class Watch:
                 )
             except CanaryError as error:
                 self._failed(model, error)
+
+    async def _choose_versions(self, timeout_s: float) -> None:
+        """The server began with the newest version of each model: puts the released ones in their place."""
+        ready = await self._client.versions(timeout_s)
+        others = {name for name, version in self._repository.released.items() if ready.get(name) != {version}}
+        for model in sorted(others):
+            log.warning("released_version", model=model, version=self._repository.released[model])
+            try:
+                await self._client.load(model, timeout_s, self._repository.configs[model])
+            except ControlError as error:
+                log.error("released_version_failed", model=model, reason=str(error)[:300])
+        if others:
+            ready = await self._client.versions(timeout_s)
+        for public, steps in self._repository.steps.items():
+            if others.intersection(steps) and not ready.get(public):
+                with contextlib.suppress(ControlError):  # `loaded` tells
+                    await self._client.load(public, timeout_s)
 
     async def step(self) -> None:
         """Look once, and do what helps.
@@ -169,7 +188,8 @@ class Watch:
             self._state.reloads += 1
             self._publish()
             old = [stub for stub in self._server.stubs().values() if stub.model == model]
-            await self._client.reload(model, self._settings.start_timeout_s)
+            config = self._repository.configs.get(model)
+            await self._client.reload(model, self._settings.start_timeout_s, config)
             self._server.kill_stubs(old)  # Triton leaves one that does not answer to itself
         self._stubs = self._server.stubs()
         self._server.drop_dead_memory()

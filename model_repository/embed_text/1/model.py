@@ -1,9 +1,9 @@
 """`text` BYTES[1] -> `embedding` FP32[1024]: both steps of the ensemble in one process.
 
 Used under configs/embedded.pbtxt alone (docs/adr/0010-text-in-one-process.md). Tokenizer and graph are
-those of the ensemble's steps, the newest version of each as an ensemble takes it. One call of the graph
-answers all rows of a batch that share a bucket. A text that cannot be used fails its own request only, with
-the JSON of the media error as the text of Triton's error.
+those of the ensemble's steps, in the versions that embedding.json names, or else the newest. One call of
+the graph answers all rows of a batch that share a bucket. A text that cannot be used fails its own request
+only, with the JSON of the media error as the text of Triton's error.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         repository = Path(args["model_repository"]).parent
         self._limits = Limits.from_environment(os.environ)
-        self._tokens = TextTokens(_newest(repository / _DECODER, "tokenizer.json"), self._limits)
+        self._tokens = TextTokens(_served(repository / _DECODER, "tokenizer.json"), self._limits)
         self._session = ort.InferenceSession(
-            _newest(repository / _ENCODER, "model.onnx"),
+            _served(repository / _ENCODER, "model.onnx"),
             _session_options(json.loads(args["model_config"])["parameters"]),
             providers=["CPUExecutionProvider"],
         )
@@ -83,7 +83,14 @@ def _refusal(error: MediaError) -> Any:
     )
 
 
-def _newest(model: Path, file: str) -> Path:
+def _served(model: Path, file: str) -> Path:
+    """A newer version than the one that embedding.json names is not there to be served."""
+    try:
+        released = json.loads((model.parent / "embedding.json").read_text(encoding="utf-8"))["models"]
+    except FileNotFoundError:
+        released = {}
+    if model.name in released:
+        return model / released[model.name]["version"] / file
     versions = [path.parent for path in model.glob(f"[0-9]*/{file}")]
     return max(versions, key=lambda version: int(version.name)) / file
 

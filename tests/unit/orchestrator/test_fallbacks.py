@@ -1,4 +1,4 @@
-"""What is left of an answer when a part of Triton or Milvus is down, behind breakers as in the real system."""
+"""What is left of an answer when a part of Triton or Milvus is down, behind the real breakers."""
 
 from __future__ import annotations
 
