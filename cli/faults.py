@@ -56,6 +56,7 @@ def faults(names: Sequence[str], rate: float, catalogue: Path | None, out: Path)
     one by default."""
     home = load_settings().home.absolute()
     manifest = catalogue or _generated(home)
+    began_s = time.monotonic()
     report: dict[str, Any] = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{describe()}; client and server share it",
@@ -81,6 +82,7 @@ def faults(names: Sequence[str], rate: float, catalogue: Path | None, out: Path)
                         _play(redis, patient, payloads, rate, report)
             except RedisServerError as error:
                 report["skipped"][WITH_REDIS] = str(error)
+    report["seconds"] = round(time.monotonic() - began_s, 1)
     out.mkdir(parents=True, exist_ok=True)
     (out / "faults.json").write_text(json.dumps(report, indent=1), "utf-8")
     _show(report)
@@ -185,7 +187,8 @@ def _stop(patient: Patient, payloads: Path, rate: float) -> dict[str, Any]:
             ended, _ = psutil.wait_procs([process], timeout=STOP_WATCHED_S)
             took_s = time.monotonic() - began_s
         finally:
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # the supervisor may have ended it
+                os.kill(pid, signal.SIGCONT)
     return {
         "drain_s": stack.settings.api.drain_s,
         "took_s": round(took_s, 2) if ended else None,
