@@ -154,7 +154,8 @@ def _play(
     chosen: Sequence[Fault], patient: Patient, payloads: Path, rate: float, report: dict[str, Any]
 ) -> None:
     """Makes the faults, adding a row of each to the report."""
-    with _watcher(patient.stack, payloads, rate) as watcher:
+    with _watcher(patient.stack, payloads, rate) as (watcher, spread):
+        report["spread"] = max(spread, report.get("spread", 0.0))
         for fault in chosen:
             if fault.name in report["skipped"]:
                 continue
@@ -175,7 +176,7 @@ def _stop(patient: Patient, payloads: Path, rate: float) -> dict[str, Any]:
     if process is None:
         raise FaultError("the orchestrator does not run")
     console.print("fault: SIGTERM under load, with a Triton that hangs and clients that never read")
-    with _watcher(stack, payloads, rate) as watcher:
+    with _watcher(stack, payloads, rate) as (watcher, _):
         _tell(watcher, "begin stop deaf")
         _heard(watcher, "watching")
         pid = patient.triton_pid()
@@ -197,14 +198,13 @@ def _stop(patient: Patient, payloads: Path, rate: float) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _watcher(stack: Stack, payloads: Path, rate: float) -> Iterator[subprocess.Popen[str]]:
-    """A process of `loadtests.faults` that is ready."""
+def _watcher(stack: Stack, payloads: Path, rate: float) -> Iterator[tuple[subprocess.Popen[str], float]]:
+    """A process of `loadtests.faults` that is ready, and how far scores lie apart without any fault."""
     command = processes.python("-m", "loadtests.faults", "--grpc-target", stack.target, "--host", stack.page)
     command += ["--payloads", str(payloads), "--rate", str(rate)]
     watcher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        _heard(watcher, "ready")
-        yield watcher
+        yield watcher, float(_heard(watcher, "ready")["spread"])
     finally:
         watcher.terminate()
         watcher.wait(timeout=30)

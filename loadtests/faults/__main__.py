@@ -62,7 +62,7 @@ class Session:
             tasks = [asyncio.create_task(each) for each in work]
             try:
                 await self._settle()
-                _say({"ready": True, "rate": self._options.rate, "writes": self._options.writes})
+                _say({"ready": True, "spread": round(self._load.spread, 3)})
                 async for line in lines:
                     verb, *arguments = line.split()
                     if verb == "quit":

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from sensorium.v1 import sensorium_pb2 as pb
 
-__all__ = ["DEPTH", "LIMIT", "TOLERANCE", "differs", "question"]
+__all__ = ["DEPTH", "LIMIT", "TOLERANCE", "Before", "question"]
 
 LIMIT = 10
 DEPTH = 50
-"""Hits that the answer of before is kept with: what is just behind the tenth may change places with it."""
+"""Hits that are learned: what is just behind the tenth may change places with it."""
 TOLERANCE = 0.05
-"""Of a score: encoders in INT8 give slightly other vectors in other batches."""
+"""Of a score, beyond what was seen before any fault."""
 
 
 def question(modality: str, content: bytes, without: str, limit: int = LIMIT) -> pb.SearchRequest:
@@ -24,17 +24,41 @@ def question(modality: str, content: bytes, without: str, limit: int = LIMIT) ->
     return request
 
 
-def differs(hits: Sequence[pb.Hit], before: Mapping[str, float]) -> str:
-    """How the best hits are others than they were `before` (score by item), or ""."""
-    scores = {hit.item.id: hit.score for hit in hits}
-    if len(scores) < min(LIMIT, len(before)):
-        return "hits are missing"
-    for item, score in scores.items():
-        if item not in before:
-            return "an item that was not found before"
-        if abs(score - before[item]) > TOLERANCE:
-            return "another score"
-    last = min(scores.values(), default=0.0)
-    if any(score > last + TOLERANCE and item not in scores for item, score in before.items()):
-        return "a better item is missing"
-    return ""
+class Before:
+    """The answers to one query before any fault.
+
+    An encoder in INT8 takes its scale from all of a batch, so a score depends a little on what was asked at
+    the same time: each item has the range of the scores that were seen, alone and in company.
+    """
+
+    def __init__(self) -> None:
+        self._ranges: dict[str, tuple[float, float]] = {}
+
+    def learn(self, hits: Sequence[pb.Hit]) -> None:
+        """Adds an answer of DEPTH hits."""
+        for hit in hits:
+            low, high = self._ranges.get(hit.item.id, (hit.score, hit.score))
+            self._ranges[hit.item.id] = min(low, hit.score), max(high, hit.score)
+
+    @property
+    def spread(self) -> float:
+        """The widest range of an item that counts among the best."""
+        best = sorted(self._ranges.values(), key=lambda each: -each[1])[:LIMIT]
+        return max((high - low for low, high in best), default=0.0)
+
+    def differs(self, hits: Sequence[pb.Hit]) -> str:
+        """How an answer of LIMIT hits is another, or ""."""
+        scores = {hit.item.id: hit.score for hit in hits}
+        if len(scores) < min(LIMIT, len(self._ranges)):
+            return "hits are missing"
+        for item, score in scores.items():
+            if item not in self._ranges:
+                return f"{item} was not found before"
+            low, high = self._ranges[item]
+            if not low - TOLERANCE <= score <= high + TOLERANCE:
+                return f"{item} scores {score:.3f}, before {low:.3f} to {high:.3f}"
+        last = min(scores.values(), default=0.0)
+        for item, (low, _) in self._ranges.items():
+            if low > last + TOLERANCE and item not in scores:
+                return f"{item} is missing"
+        return ""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator
 
 import grpc
 
 from loadtests.arrivals import Arrival, Phase, Traffic
 from loadtests.errors import UnreachableError
-from loadtests.faults.answers import DEPTH, differs, question
+from loadtests.faults.answers import DEPTH, Before, question
 from loadtests.faults.seen import Fate, Seen
 from loadtests.payloads import Payloads
 from sensorium.v1 import sensorium_pb2_grpc as rpc
@@ -19,7 +20,8 @@ __all__ = ["Load"]
 
 PLANNED_S = 60.0
 MAX_OUTSTANDING = 128
-WARM_ROUNDS = 2
+BURSTS = 5
+AT_ONCE = 7
 
 
 class Load:
@@ -38,29 +40,38 @@ class Load:
         self._rate = rate
         self._deadline_s = deadline_s
         self._without = without
-        self._before: dict[tuple[str, int], Mapping[str, float]] = {}
+        self._before: defaultdict[tuple[str, int], Before] = defaultdict(Before)
 
     async def learn(self) -> None:
-        """Asks every query, first for the server's sake.
+        """Asks every query, one after the other and then many at once.
 
         Raises:
-            UnreachableError: one is not answered, not wholly, or differently the second time.
+            UnreachableError: one is not answered wholly.
         """
-        for _ in range(WARM_ROUNDS):
-            for modality, contents in self._payloads.queries.items():
-                for place, content in enumerate(contents):
-                    request = question(modality, content, self._without, DEPTH)
-                    try:
-                        answer = await self._stub.Search(request, timeout=3 * self._deadline_s)
-                    except grpc.aio.AioRpcError as error:
-                        raise UnreachableError(f"{modality} {place}: {error.code().name}") from error
-                    if answer.degraded:
-                        raise UnreachableError(f"{modality} {place}: {answer.degraded[0]}")
-                    before = self._before.setdefault(
-                        (modality, place), {hit.item.id: hit.score for hit in answer.hits}
-                    )
-                    if other := differs(answer.hits[:10], before):
-                        raise UnreachableError(f"{modality} {place}: {other} without any fault")
+        every = [
+            (modality, place) for modality, pool in self._payloads.pools.items() for place in range(pool)
+        ]
+        for query in every:
+            await self._learn(*query)
+        for number in range(BURSTS):
+            turned = every[number:] + every[:number]
+            for start in range(0, len(turned), AT_ONCE):
+                await asyncio.gather(*(self._learn(*query) for query in turned[start : start + AT_ONCE]))
+
+    @property
+    def spread(self) -> float:
+        """How far scores of one query and item lay apart without any fault."""
+        return max((before.spread for before in self._before.values()), default=0.0)
+
+    async def _learn(self, modality: str, place: int) -> None:
+        request = question(modality, self._payloads.queries[modality][place], self._without, DEPTH)
+        try:
+            answer = await self._stub.Search(request, timeout=3 * self._deadline_s)
+        except grpc.aio.AioRpcError as error:
+            raise UnreachableError(f"{modality} {place}: {error.code().name}") from error
+        if answer.degraded:
+            raise UnreachableError(f"{modality} {place}: {answer.degraded[0]}")
+        self._before[modality, place].learn(answer.hits)
 
     async def run(self) -> None:
         """Until it is cancelled, which ends what is under way too."""
@@ -97,6 +108,6 @@ class Load:
             fate, why = Fate.GOOD, ""
             if answer.degraded:
                 fate, why = Fate.DEGRADED, answer.degraded[0]
-            elif other := differs(answer.hits, self._before[arrival.modality, arrival.query]):
-                fate, why = Fate.WRONG, other
+            elif other := self._before[arrival.modality, arrival.query].differs(answer.hits):
+                fate, why = Fate.WRONG, f"query {arrival.query}: {other}"
         self.seen.append(Seen(arrival.modality, sent_s, time.monotonic(), fate, why))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadtests.faults.answers import LIMIT, TOLERANCE, differs, question
+from loadtests.faults.answers import LIMIT, TOLERANCE, Before, question
 from loadtests.faults.seen import Fate, Seen, Span, recovered, row
 from loadtests.faults.writer import words
 from sensorium.v1 import sensorium_pb2 as pb
@@ -69,6 +69,13 @@ def test_what_was_sent_before_does_not_count() -> None:
     assert not recovered(seen(*[Fate.GOOD] * 9), 5.0)
 
 
+def learned(*answers: dict[str, float]) -> Before:
+    before = Before()
+    for answer in answers:
+        before.learn(hits(**answer))
+    return before
+
+
 BEFORE = {"a": 0.9, "b": 0.5, "c": 0.48, "d": 0.1}
 
 
@@ -78,19 +85,26 @@ BEFORE = {"a": 0.9, "b": 0.5, "c": 0.48, "d": 0.1}
         ({"a": 0.9, "b": 0.5, "c": 0.48, "d": 0.1}, ""),
         ({"a": 0.88, "c": 0.5, "b": 0.49, "d": 0.1}, ""),
         ({"a": 0.9, "b": 0.5, "c": 0.48}, "hits are missing"),
-        ({"a": 0.9, "b": 0.5, "c": 0.48, "x": 0.1}, "an item that was not found before"),
-        ({"a": 0.7, "b": 0.5, "c": 0.48, "d": 0.1}, "another score"),
+        ({"a": 0.9, "b": 0.5, "c": 0.48, "x": 0.1}, "x was not found before"),
+        ({"a": 0.7, "b": 0.5, "c": 0.48, "d": 0.1}, "a scores 0.700, before 0.900 to 0.900"),
     ],
 )
 def test_an_answer_is_compared_with_the_one_of_before(found: dict[str, float], other: str) -> None:
-    assert differs(hits(**found), BEFORE) == other
+    assert learned(BEFORE).differs(hits(**found)) == other
 
 
 def test_a_better_item_that_is_missing_is_noticed_and_one_as_good_is_not() -> None:
     before = {f"i{place}": 0.9 for place in range(LIMIT)} | {"next": 0.9 - TOLERANCE / 2, "worse": 0.5}
     found = {f"i{place}": 0.9 for place in range(1, LIMIT)}
-    assert differs(hits(**found, next=0.9 - TOLERANCE / 2), before) == ""
-    assert differs(hits(**found, worse=0.5), before) == "a better item is missing"
+    assert learned(before).differs(hits(**found, next=0.9 - TOLERANCE / 2)) == ""
+    assert learned(before).differs(hits(**found, worse=0.5)) == "i0 is missing"
+
+
+def test_a_score_may_lie_where_it_lay_before() -> None:
+    before = learned({"a": 0.5}, {"a": 0.7})
+    assert before.spread == pytest.approx(0.2)
+    assert before.differs(hits(a=0.6)) == ""
+    assert before.differs(hits(a=0.8)) == "a scores 0.800, before 0.500 to 0.700"
 
 
 def test_a_question_leaves_out_what_is_written_meanwhile() -> None:
