@@ -21,7 +21,9 @@ __all__ = ["Load"]
 PLANNED_S = 60.0
 MAX_OUTSTANDING = 128
 BURSTS = 5
-AT_ONCE = 7
+AT_ONCE = 4
+TRIES = 8
+PAUSE_S = 2.0
 
 
 class Load:
@@ -46,7 +48,7 @@ class Load:
         """Asks every query, one after the other and then many at once.
 
         Raises:
-            UnreachableError: one is not answered wholly.
+            UnreachableError: one is not answered, or not wholly in several tries.
         """
         every = [
             (modality, place) for modality, pool in self._payloads.pools.items() for place in range(pool)
@@ -65,13 +67,18 @@ class Load:
 
     async def _learn(self, modality: str, place: int) -> None:
         request = question(modality, self._payloads.queries[modality][place], self._without, DEPTH)
-        try:
-            answer = await self._stub.Search(request, timeout=3 * self._deadline_s)
-        except grpc.aio.AioRpcError as error:
-            raise UnreachableError(f"{modality} {place}: {error.code().name}") from error
-        if answer.degraded:
-            raise UnreachableError(f"{modality} {place}: {answer.degraded[0]}")
-        self._before[modality, place].learn(answer.hits)
+        lack = ""
+        for _ in range(TRIES):
+            try:
+                answer = await self._stub.Search(request, timeout=3 * self._deadline_s)
+            except grpc.aio.AioRpcError as error:
+                raise UnreachableError(f"{modality} {place}: {error.code().name}") from error
+            if not answer.degraded:
+                self._before[modality, place].learn(answer.hits)
+                return
+            lack = answer.degraded[0]
+            await asyncio.sleep(PAUSE_S)
+        raise UnreachableError(f"{modality} {place}: {lack}")
 
     async def run(self) -> None:
         """Until it is cancelled, which ends what is under way too."""
