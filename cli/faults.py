@@ -64,29 +64,36 @@ def faults(names: Sequence[str], rate: float, catalogue: Path | None, out: Path)
         "rows": [],
         "skipped": {},
     }
-    with tempfile.TemporaryDirectory(prefix="sensorium-faults-") as folder:
-        work = Path(folder)
-        payloads = _payloads(work, home, manifest)
-        plain = [fault for fault in FAULTS if fault.name in names and fault.name != WITH_REDIS]
-        with contextlib.ExitStack() as held:
-            patient = held.enter_context(_system(work, home, manifest, UNCACHED, report))
+    try:
+        with tempfile.TemporaryDirectory(prefix="sensorium-faults-") as folder:
+            _run(names, rate, Path(folder), home, manifest, report)
+    finally:  # also what was measured before it ended early
+        report["seconds"] = round(time.monotonic() - began_s, 1)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "faults.json").write_text(json.dumps(report, indent=1), "utf-8")
+        _show(report)
+    return 0 if _held(report) else 1
+
+
+def _run(
+    names: Sequence[str], rate: float, work: Path, home: Path, manifest: Path, report: dict[str, Any]
+) -> None:
+    payloads = _payloads(work, home, manifest)
+    plain = [fault for fault in FAULTS if fault.name in names and fault.name != WITH_REDIS]
+    if plain or STOP in names:
+        with _system(work, home, manifest, UNCACHED, report) as patient:
             _play(plain, patient, payloads, rate, report)
             if STOP in names:
                 report["stop"] = _stop(patient, payloads, rate)
-        if WITH_REDIS in names:
-            redis = [fault for fault in FAULTS if fault.name == WITH_REDIS]
-            try:
-                with RedisServer(home / "cache", work) as server:
-                    extra = {"SENSORIUM_CACHE__REDIS_URL": server.url}
-                    with _system(work, home, manifest, extra, report, server) as patient:
-                        _play(redis, patient, payloads, rate, report)
-            except RedisServerError as error:
-                report["skipped"][WITH_REDIS] = str(error)
-    report["seconds"] = round(time.monotonic() - began_s, 1)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "faults.json").write_text(json.dumps(report, indent=1), "utf-8")
-    _show(report)
-    return 0 if _held(report) else 1
+    if WITH_REDIS in names:
+        redis = [fault for fault in FAULTS if fault.name == WITH_REDIS]
+        try:
+            with RedisServer(home / "cache", work) as server:
+                extra = {"SENSORIUM_CACHE__REDIS_URL": server.url}
+                with _system(work, home, manifest, extra, report, server) as patient:
+                    _play(redis, patient, payloads, rate, report)
+        except RedisServerError as error:
+            report["skipped"][WITH_REDIS] = str(error)
 
 
 def _generated(home: Path) -> Path:
@@ -154,6 +161,8 @@ def _play(
     chosen: Sequence[Fault], patient: Patient, payloads: Path, rate: float, report: dict[str, Any]
 ) -> None:
     """Makes the faults, adding a row of each to the report."""
+    if not chosen:
+        return
     with _watcher(patient.stack, payloads, rate) as (watcher, spread):
         report["spread"] = max(spread, report.get("spread", 0.0))
         for fault in chosen:
@@ -266,6 +275,7 @@ def main() -> int:
     parser.add_argument("--catalogue", type=Path, help="manifest.jsonl in place of a generated one")
     parser.add_argument("--out", type=Path, default=Path("reports"))
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is stopped
     names = arguments.only.split(",")
     if unknown := sorted(set(names) - set(known)):
         parser.error(f"no fault {', '.join(unknown)}")
