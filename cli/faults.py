@@ -151,8 +151,7 @@ def _system(
 
 
 def _without_int8(repository: Path) -> None:
-    """Takes the encoders' FP32 graphs: in INT8 an answer depends on what else was in its batch, and a wrong
-    one could hardly be told from a right one."""
+    """Takes the encoders' FP32 graphs, whose vectors depend less on what else is in a batch."""
     for plain in repository.glob("encode_*/*/model.fp32.onnx"):
         served = plain.with_name("model.onnx")
         served.unlink()

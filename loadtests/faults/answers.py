@@ -27,8 +27,8 @@ def question(modality: str, content: bytes, without: str, limit: int = LIMIT) ->
 class Before:
     """The answers to one query before any fault.
 
-    An encoder in INT8 takes its scale from all of a batch, so a score depends a little on what was asked at
-    the same time: each item has the range of the scores that were seen, alone and in company.
+    Scores depend on what is asked at the same time (those of sounds by up to 0.3): each item has the range of
+    the scores that were seen, alone and in company.
     """
 
     def __init__(self) -> None:
