@@ -8,6 +8,7 @@ from rich.console import Console
 
 from catalogue import CatalogueError
 from cli.client import ClientError
+from cli.fault_kinds import FaultError
 from cli.milvus_server import MilvusServerError
 from cli.processes import ProcessError
 from cli.stack import StackError
@@ -20,6 +21,7 @@ KNOWN = (
     CatalogueError,
     ClientError,
     ConfigurationError,
+    FaultError,
     FileNotFoundError,
     MilvusServerError,
     ProcessError,

@@ -8,12 +8,15 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator.calibrate import EmbeddingSet, load_embedding_set
-from orchestrator.clients.milvus import VectorStore
 from orchestrator.clients.triton import TritonClient
 from orchestrator.common import Common
+from orchestrator.guarded import GuardedEncoder, Guards
+from orchestrator.lineup import Served
+from orchestrator.metrics import Metrics
 from orchestrator.personalise import Personaliser
 from orchestrator.runtime import Runtime
 from orchestrator.strengths import STRENGTHS_FILE, Strengths, load_strengths, read_strengths
+from orchestrator.types import VectorStore
 from releases.manifest import files_dir, load
 from releases.naming import model_name
 
@@ -21,12 +24,25 @@ __all__ = ["RuntimeBuilder"]
 
 
 class RuntimeBuilder:
-    """Runtimes share the channel of ``triton`` and the connection of ``store``."""
+    """Runtimes share the channel of ``triton`` and the connection of ``store``. Each has breakers of its own
+    before its models, so that those of a canary shut nobody else out."""
 
     def __init__(self, common: Common, triton: TritonClient, store: VectorStore) -> None:
         self._common = common
         self._triton = triton
         self._store = store
+        self._metrics: Metrics | None = None
+
+    def report_to(self, metrics: Metrics, served: Served) -> None:
+        """Shows in ``metrics`` the breakers of the release that is current; what they do, all count there."""
+        self._metrics = metrics
+        for runtime in served.lineup.runtimes.values():
+            self._guards(runtime).count_in(metrics)
+        self._guards(served.current).show_in(metrics, lambda: self._guards(served.current))
+
+    def _guards(self, runtime: Runtime) -> Guards:
+        assert isinstance(runtime.searched_by, GuardedEncoder)
+        return runtime.searched_by.guards
 
     @property
     def own(self) -> str:
@@ -75,4 +91,7 @@ class RuntimeBuilder:
                 strengths,
                 common.settings.personalise,
             )
-        return Runtime(name, digest, embedding_set, encoder, self._store, common, personaliser)
+        guarded = GuardedEncoder(encoder, common.settings)
+        if self._metrics is not None:
+            guarded.guards.count_in(self._metrics)
+        return Runtime(name, digest, embedding_set, encoder, self._store, common, personaliser, guarded)

@@ -24,6 +24,7 @@ from orchestrator.clients.triton import TritonClient
 from orchestrator.common import Common
 from orchestrator.errors import ConfigurationError, DependencyError
 from orchestrator.follow import Follower
+from orchestrator.guarded import GuardedStore
 from orchestrator.lineup import Served
 from orchestrator.server import serve
 from orchestrator.service import Service
@@ -60,7 +61,9 @@ async def run(settings: Settings, limits: Limits, indexing: IndexingSettings) ->
             held.push_async_callback(shared.close)
         common = Common(settings, limits, items, feedback, shared)
         held.push_async_callback(common.close)
-        builder = RuntimeBuilder(common, triton, store)
+        # Indexing stands on the clients themselves: it waits for a server that is away as long as it takes.
+        searched_in = GuardedStore(store, settings)
+        builder = RuntimeBuilder(common, triton, searched_in)
         current = await builder.build(read_state(settings.home).current)
         version = current.embedding_set.version
         targets = Targets(Target(version, current.encoder))
@@ -76,6 +79,7 @@ async def run(settings: Settings, limits: Limits, indexing: IndexingSettings) ->
         versions = EmbeddingVersions(store, items, targets, maintenance)
         await versions.open_all(version)
         maintenance.start()
+        store.on_restart(maintenance.verify)
         held.push_async_callback(maintenance.close)
         items.changed = common.generations.changed
         # What changed while no process told of it, as in one that was killed, is told now.
@@ -83,6 +87,8 @@ async def run(settings: Settings, limits: Limits, indexing: IndexingSettings) ->
         served = Served(current)
         served.progress = versions.progress
         service = Service(common, served, indexer, store, access)
+        searched_in.guards.report_to(service.metrics)
+        builder.report_to(service.metrics, served)
         follower = Follower(settings.home, served, builder.own, builder.build, versions)
         follower.failed = service.metrics.releases.failures.inc
         follower.rolled_back = service.metrics.releases.rollbacks.inc

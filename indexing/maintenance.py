@@ -51,6 +51,7 @@ class Maintenance:
         self._task: asyncio.Task[None] | None = None
         self._crashed = False
         self._verified: set[str] = set()
+        self._doubtful = asyncio.Event()
 
     def progress(self) -> Mapping[str, Progress]:
         """How far each embedding version that is written to is filled."""
@@ -65,6 +66,10 @@ class Maintenance:
         """Begins in the background: searches and changes need not wait for it."""
         self._task = asyncio.create_task(self._run())
 
+    def verify(self) -> None:
+        """Soon looks for each row, as after a crash: Milvus may have lost some."""
+        self._doubtful.set()
+
     async def close(self) -> None:
         """Stops it; what was not done is done after the next start."""
         task, self._task = self._task, None
@@ -76,8 +81,8 @@ class Maintenance:
         """Brings Milvus and the item store to agree. The number of items indexed anew or removed.
 
         Concerned are items whose change was begun and not ended; items that are not indexed in an embedding
-        version that is required, for nothing finds them; and, after a crash or when Milvus has another number
-        of rows than it should, items of which a row is missing.
+        version that is required, for nothing finds them; and, after a crash, when ``verify`` was called, or
+        when Milvus has another number of rows than it should, items of which a row is missing.
 
         Raises:
             DependencyError: Triton, Milvus or the item store failed; call it again.
@@ -151,6 +156,14 @@ class Maintenance:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._compact())
             tasks.create_task(self._fill())
+            tasks.create_task(self._verify())
+
+    async def _verify(self) -> None:
+        while True:
+            await self._doubtful.wait()
+            self._doubtful.clear()
+            self._crashed = True
+            await self._again(self.recover)
 
     async def _compact(self) -> None:
         while True:

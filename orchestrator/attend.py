@@ -90,10 +90,10 @@ def attend_inputs(parts: Sequence[EmbeddedPart]) -> AttendInputs:
     """The tensors for ``parts``."""
     native = np.zeros((len(parts), NATIVE_DIM[Modality.AUDIO]), np.float32)
     for place, part in enumerate(parts):
-        if part.modality is Modality.AUDIO and part.embedding.native is not None:
+        if part.modality is Modality.AUDIO and part.embedding and part.embedding.native is not None:
             native[place] = part.embedding.native
     return AttendInputs(
-        query=np.stack([part.embedding.unified for part in parts]).astype(np.float32),
+        query=np.stack([part.unified for part in parts]).astype(np.float32),
         native=native,
         query_kind=np.array([RERANK_KINDS[part.modality.value] for part in parts], np.int64),
         query_weight=np.array([part.weight for part in parts], np.float32),

@@ -28,15 +28,24 @@ __all__ = ["Attended", "Composition", "EmbeddedPart", "QueryVector", "compose", 
 class EmbeddedPart:
     """A part and its vectors.
 
-    ``transcript`` is the embedding of what was said in it, trusted to ``confidence``.
+    ``transcript`` is the embedding of what was said in it, trusted to ``confidence``. It may be all there is:
+    ``embedding`` is None where the sound itself could not be embedded.
     """
 
     index: int
     modality: Modality
     weight: float
-    embedding: Embedding
+    embedding: Embedding | None
     transcript: Embedding | None = None
     confidence: float = 0.0
+
+    @property
+    def unified(self) -> FloatArray:
+        """[1024]: its direction in the unified space, by its words where there is nothing else."""
+        whole = self.embedding or self.transcript
+        if whole is None:
+            raise ValueError("a part has an embedding or a transcript")
+        return whole.unified
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +100,12 @@ def compose(parts: Sequence[EmbeddedPart]) -> Composition:
     """The composition of ``parts``, of which at least one has a positive weight."""
     vectors: list[QueryVector] = []
     for part in parts:
-        found: list[tuple[SignalSpace, FloatArray, float]] = [("unified", part.embedding.unified, 1.0)]
-        if part.embedding.native is not None:
-            found.append(
-                ("audio" if part.modality is Modality.AUDIO else "video", part.embedding.native, 1.0)
-            )
+        found: list[tuple[SignalSpace, FloatArray, float]] = []
+        if part.embedding is not None:
+            found.append(("unified", part.embedding.unified, 1.0))
+            if part.embedding.native is not None:
+                native: SignalSpace = "audio" if part.modality is Modality.AUDIO else "video"
+                found.append((native, part.embedding.native, 1.0))
         if part.transcript is not None:
             found.append(("transcript", part.transcript.unified, part.confidence))
         vectors += [
@@ -104,7 +114,7 @@ def compose(parts: Sequence[EmbeddedPart]) -> Composition:
         ]
     recall = None
     if len(parts) > 1:
-        total = np.sum([np.float32(part.weight) * part.embedding.unified for part in parts], axis=0)
+        total = np.sum([np.float32(part.weight) * part.unified for part in parts], axis=0)
         norm = float(np.linalg.norm(total))
         # Opposite parts may cancel out; then there is no direction to search in.
         recall = (total / norm).astype(np.float32) if norm > 1e-6 else None

@@ -18,6 +18,7 @@
     +- DeadlineError                request.deadline         DEADLINE_EXCEEDED    504
     +- DependencyError              dependency.failed        UNAVAILABLE          503
     |  +- UnavailableError          dependency.unavailable   UNAVAILABLE          503
+    |  |  +- CircuitOpenError       dependency.circuit_open  UNAVAILABLE          503
     |  +- DependencyDeadlineError   dependency.deadline      DEADLINE_EXCEEDED    504
     |  +- ProtocolError             dependency.protocol      INTERNAL             500
     +- ConfigurationError           config.invalid           FAILED_PRECONDITION  500
@@ -38,6 +39,7 @@ import grpc
 from media import MediaError
 
 __all__ = [
+    "CircuitOpenError",
     "ConfigurationError",
     "CredentialError",
     "DeadlineError",
@@ -212,6 +214,16 @@ class UnavailableError(DependencyError):
     """It cannot be reached, is overloaded or is not ready; a later try may succeed."""
 
     code = "dependency.unavailable"
+
+
+class CircuitOpenError(UnavailableError):
+    """It failed repeatedly and is not asked at all; it will be again after ``retry_after_s`` seconds."""
+
+    code = "dependency.circuit_open"
+
+    def __init__(self, dependency: str, message: str, *, retry_after_s: float) -> None:
+        super().__init__(dependency, message)
+        self.retry_after_s = retry_after_s
 
 
 class DependencyDeadlineError(DependencyError):

@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from orchestrator.access.caller import Caller
 from orchestrator.access.scopes import GRPC_CALLS
-from orchestrator.errors import ConfigurationError, OverloadedError, SensoriumError
+from orchestrator.errors import CircuitOpenError, ConfigurationError, OverloadedError, SensoriumError
 from orchestrator.service import Service
 from orchestrator.settings import ApiSettings
 from orchestrator.tls import Tls
@@ -198,6 +198,6 @@ async def _abort(context: _Context, error: SensoriumError) -> NoReturn:
     metadata: tuple[tuple[str, str | bytes], ...] = (
         (ERROR_METADATA_KEY, error_message(error).SerializeToString()),
     )
-    if isinstance(error, OverloadedError):
+    if isinstance(error, OverloadedError | CircuitOpenError):
         metadata += ((RETRY_AFTER_METADATA_KEY, str(math.ceil(error.retry_after_s * 1000))),)
     await context.abort(error.grpc_status, error.message, metadata)

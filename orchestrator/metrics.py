@@ -90,6 +90,24 @@ class Metrics:
             "Calls of the shared cache store that failed; after each it is left alone for seconds",
             registry=self.registry,
         )
+        self.breaker_state = Gauge(
+            "sensorium_breaker_state",
+            "Whether calls of a server go through: 0 all (closed), 1 a probe (half-open), 2 none (open)",
+            ["dependency", "call"],
+            registry=self.registry,
+        )
+        self.breaker_openings = Counter(
+            "sensorium_breaker_openings",
+            "How often calls of a server were stopped because it failed",
+            ["dependency", "call"],
+            registry=self.registry,
+        )
+        self.retries = Counter(
+            "sensorium_retries",
+            "Failed reads of a server by what became of them: again, or not for want of time or budget",
+            ["dependency", "outcome"],
+            registry=self.registry,
+        )
         self.cache_bytes = Gauge(
             "sensorium_embedding_cache_bytes", "Bytes held by the embedding cache", registry=self.registry
         )

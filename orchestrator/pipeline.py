@@ -182,7 +182,7 @@ class Pipeline:
         embedded, infos, failures = [], [], []
         for part, result, speech in zip(parts, embeddings, heard, strict=True):
             transcript = speech.text if speech else ""
-            cached = False
+            embedding, cached = None, False
             if isinstance(result, BaseException):
                 trace.degrade("embed", f"part {part.index}: {reason(result)}")
                 failures.append(result)
@@ -190,6 +190,7 @@ class Pipeline:
                 embedding, cached = result
                 if shortened := runtime.embedder.unsearched(part):
                     trace.degrade("embed", shortened)
+            if embedding is not None or speech is not None:  # of a sound, its words may be what is left
                 said = (speech.embedding, speech.confidence) if speech else (None, 0.0)
                 embedded.append(EmbeddedPart(part.index, part.modality, part.weight, embedding, *said))
             infos.append(PartInfo(part.modality, part.kind.format, transcript, cached))

@@ -27,7 +27,8 @@ class Runtime:
     """One release, ready to answer.
 
     ``release`` is its name, ``digest`` the hash of all it is made of: answers kept by one release are never
-    given by another, whatever they have in common. ``encoder`` asks the models of this release.
+    given by another, whatever they have in common. ``encoder`` asks the models of this release; searches ask
+    ``searched_by``, the same behind its breakers, if it is given.
     """
 
     def __init__(
@@ -39,12 +40,15 @@ class Runtime:
         store: VectorStore,
         common: Common,
         personaliser: Personaliser | None = None,
+        searched_by: Encoder | None = None,
     ) -> None:
         settings = common.settings
+        asked = searched_by or encoder
         self.release = release
         self.digest = digest
         self.embedding_set = embedding_set
         self.encoder = encoder
+        self.searched_by = asked
         self.personaliser = personaliser
         self.searches = 0
         """How many are under way."""
@@ -52,17 +56,15 @@ class Runtime:
         self._store = store
         version = embedding_set.version
         self.embedder = Embedder(
-            encoder,
+            asked,
             common.cache,
             common.cutter,
             version,
             flight_s=settings.budget.embed_s,
             max_segments=settings.retrieve.max_query_segments,
         )
-        self.transcriber = Transcriber(
-            encoder, common.items, self.embedder, common.cutter, settings.transcribe
-        )
-        self.attender = Attender(encoder, embedding_set.attend)
+        self.transcriber = Transcriber(asked, common.items, self.embedder, common.cutter, settings.transcribe)
+        self.attender = Attender(asked, embedding_set.attend)
         self.learned = embedding_set.fusion if settings.fusion.learned else {}
         self.retriever = Retriever(
             store,
@@ -86,7 +88,7 @@ class Runtime:
                 settings.expand,
                 vocabulary_size=settings.transcribe.vocabulary_size,
             ),
-            Reranker(encoder, embedding_set.rerank_for, settings.rerank.pool),
+            Reranker(asked, embedding_set.rerank_for, settings.rerank.pool),
             personaliser,
         )
 

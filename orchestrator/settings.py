@@ -23,6 +23,7 @@ __all__ = [
     "AccessSettings",
     "AdmissionSettings",
     "ApiSettings",
+    "BreakerSettings",
     "BudgetSettings",
     "CacheSettings",
     "DiversifySettings",
@@ -36,6 +37,7 @@ __all__ = [
     "PersonaliseSettings",
     "RerankSettings",
     "RetrieveSettings",
+    "RetrySettings",
     "Settings",
     "TranscribeSettings",
     "TritonSettings",
@@ -197,6 +199,38 @@ class CacheSettings(_Group):
     redis_timeout_s: Annotated[float, Gt(0), Le(1)] = 0.05
 
 
+class BreakerSettings(_Group):
+    """When Triton or Milvus is left alone, by call (``orchestrator/breaker.py``)."""
+
+    failures: Count = 5
+    """In a row."""
+    slow_s: Seconds = 1.0
+    """A call that was given up after so long has failed; where its stage's budget is short, sooner."""
+    open_s: Seconds = 0.5
+    max_open_s: Seconds = 4.0
+    """How long it is left alone at first, and, after twice as long each time, at most; give or take a
+    quarter."""
+    probe_s: Seconds = 3.0
+    """How long the one call may take that finds out whether it answers again."""
+
+    @model_validator(mode="after")
+    def _growing(self) -> Self:
+        if self.max_open_s < self.open_s:
+            raise ValueError("max_open_s may not be less than open_s")
+        return self
+
+
+class RetrySettings(_Group):
+    """One more try of a read whose server cannot be reached (``orchestrator/retry.py``)."""
+
+    share: Share = 0.1
+    """Of the calls, how many may be such tries; 0 switches them off once what is saved is spent."""
+    saved: Annotated[int, Ge(0), Le(1000)] = 10
+    """How many tries calls that went well may save up for later."""
+    pause_s: Seconds = 0.05
+    """Before the other try, give or take a half."""
+
+
 class RetrieveSettings(_Group):
     """How deep each search goes; the candidates of a query are bounded by it."""
 
@@ -308,6 +342,8 @@ class Settings(BaseSettings):
     triton: TritonSettings = TritonSettings()
     milvus: MilvusSettings = MilvusSettings()
     cache: CacheSettings = CacheSettings()
+    breaker: BreakerSettings = BreakerSettings()
+    retry: RetrySettings = RetrySettings()
     retrieve: RetrieveSettings = RetrieveSettings()
     transcribe: TranscribeSettings = TranscribeSettings()
     fusion: FusionSettings = FusionSettings()

@@ -17,9 +17,10 @@ from tritonclient.utils import InferenceServerException
 from serving.canary import CANARY_INPUTS, NUMBER_TYPES, canary_bytes, canary_numbers, check_outputs
 from serving.errors import ControlError
 
-__all__ = ["CanaryError", "CanaryTimeoutError", "Client", "canary_inputs"]
+__all__ = ["LIVE_TIMEOUT_S", "CanaryError", "CanaryTimeoutError", "Client", "canary_inputs"]
 
 _READY_TIMEOUT_S = 2.0
+LIVE_TIMEOUT_S = 2.0
 
 
 class CanaryError(Exception):
@@ -51,25 +52,24 @@ class Client:
         except (InferenceServerException, grpc.RpcError):
             return False
 
+    async def is_live(self) -> bool:
+        """Whether the server answers at all: this asks nothing of any model."""
+        try:
+            return bool(await self._client.is_server_live(client_timeout=LIVE_TIMEOUT_S))
+        except (InferenceServerException, grpc.RpcError):
+            return False
+
     async def loaded(self, timeout_s: float) -> dict[str, str]:
         """Models of the repository that Triton tried to load -> "" when ready, else its reason."""
         try:
             index = await self._client.get_model_repository_index(client_timeout=timeout_s)
         except (InferenceServerException, grpc.RpcError) as error:
             raise ControlError(f"the model index was not given: {error}") from error
-        return {
-            model.name: ""
-            if model.state == "READY"
-            else (model.reason or model.state.lower() or "not loaded")
-            for model in index.models
-        }
-
-    async def load(self, model: str, timeout_s: float) -> None:
-        """Load one model with its steps; nothing happens to what is loaded. Raises ControlError."""
-        try:
-            await self._client.load_model(model, client_timeout=timeout_s)
-        except (InferenceServerException, grpc.RpcError) as error:
-            raise ControlError(f"cannot load {model}: {_summary(error)}") from error
+        found: dict[str, str] = {}
+        for model in index.models:
+            reason = model.reason or model.state.lower() or "not loaded"
+            found[model.name] = "" if model.state == "READY" else found.get(model.name, reason)
+        return found
 
     async def unload(self, model: str, timeout_s: float) -> None:
         """Unload one model, and no other, once it has answered what it was asked. Raises ControlError."""
@@ -78,7 +78,31 @@ class Client:
         except (InferenceServerException, grpc.RpcError) as error:
             raise ControlError(f"cannot unload {model}: {_summary(error)}") from error
 
-    async def reload(self, model: str, timeout_s: float) -> None:
+    async def versions(self, timeout_s: float) -> dict[str, set[str]]:
+        """Models -> their versions that are ready."""
+        try:
+            index = await self._client.get_model_repository_index(client_timeout=timeout_s)
+        except (InferenceServerException, grpc.RpcError) as error:
+            raise ControlError(f"the model index was not given: {error}") from error
+        found: dict[str, set[str]] = {}
+        for model in index.models:
+            found.setdefault(model.name, set()).update({model.version} if model.state == "READY" else ())
+        return found
+
+    async def load(self, model: str, timeout_s: float, config: str | None = None) -> None:
+        """Load a model with its steps, or with another `config` (JSON) than its file's.
+
+        Nothing happens to one that is loaded as it should be.
+
+        Raises:
+            ControlError: refused, or not done in time.
+        """
+        try:
+            await self._client.load_model(model, config=config, client_timeout=timeout_s)
+        except (InferenceServerException, grpc.RpcError) as error:
+            raise ControlError(f"cannot load {model}: {_summary(error)}") from error
+
+    async def reload(self, model: str, timeout_s: float, config: str | None = None) -> None:
         """Unload and load one model; ensembles that use it follow by themselves.
 
         A load of a loaded model whose files have not changed would do nothing, hence the unload.
@@ -88,9 +112,9 @@ class Client:
         """
         try:
             await self._client.unload_model(model, client_timeout=timeout_s)
-            await self._client.load_model(model, client_timeout=timeout_s)
         except (InferenceServerException, grpc.RpcError) as error:
-            raise ControlError(f"cannot reload {model}: {_summary(error)}") from error
+            raise ControlError(f"cannot unload {model}: {_summary(error)}") from error
+        await self.load(model, timeout_s, config)
 
     async def ask(
         self, model: str, inputs: Mapping[str, npt.NDArray[np.generic]], datatype: str, timeout_s: float

@@ -1,7 +1,10 @@
 """Reads a model repository: which models are complete, which are public, how ensembles are wired.
 
-A model is complete when its newest version folder holds what its backend loads, and an ensemble when all its
-steps are. Models that have no weights yet are left out rather than loaded and failed.
+A model is complete when the version folder to serve holds what its backend loads, and an ensemble when all
+its steps are. Models that have no weights yet are left out rather than loaded and failed.
+
+The version to serve is the one that embedding.json names, for models of which it names one: a newer folder
+beside it is half written, spoilt, or belongs to another set. Of other models it is the newest.
 
 A server may be told to prefer another configuration, configs/<name>.pbtxt, where a model has one. That one
 may run an ensemble's steps in one process, so it decides what is loaded; config.pbtxt still says what is a
@@ -13,11 +16,12 @@ cannot be read is passed over: it may not keep the others from being served.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from google.protobuf import text_format
+from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
 from serving.errors import RepositoryError
@@ -25,6 +29,7 @@ from serving.errors import RepositoryError
 __all__ = ["Repository", "read_config", "read_repository", "read_staged"]
 
 _CONFIG = "config.pbtxt"
+_RELEASED = "embedding.json"
 # What a backend loads from a version folder when config.pbtxt names no default_model_filename.
 _DEFAULT_FILES = {"python": "model.py", "onnxruntime": "model.onnx"}
 _ENSEMBLE = "ensemble"
@@ -45,6 +50,10 @@ class Repository:
     """Those among them that are no other model's step: what clients call."""
     incomplete: Mapping[str, str]
     """Models of the repository that cannot be served yet -> what they lack."""
+    released: Mapping[str, str]
+    """Models to load -> the version that embedding.json names."""
+    configs: Mapping[str, str]
+    """The same models -> their configuration as JSON, with that version and no other."""
 
 
 def read_config(path: Path) -> model_config_pb2.ModelConfig:
@@ -73,10 +82,14 @@ def read_repository(path: Path, config_name: str = "") -> Repository:
     declared = {file.parent.name: read_config(file) for file in sorted(path.glob(f"*/{_CONFIG}"))}
     chosen = path.glob(f"*/configs/{config_name}.pbtxt") if config_name else ()
     served = declared | {file.parent.parent.name: read_config(file) for file in chosen}
+    released = _released(path)
     incomplete = {
         name: lack
         for name in declared
-        if (lack := _lacking_files(path / name, declared[name]) or _lacking_files(path / name, served[name]))
+        if (
+            lack := _lacking_files(path / name, declared[name], released)
+            or _lacking_files(path / name, served[name], released)
+        )
     }
     # An ensemble of an incomplete model is incomplete, and so is an ensemble of that one.
     while True:
@@ -94,7 +107,39 @@ def read_repository(path: Path, config_name: str = "") -> Repository:
     # A step whose ensemble is not complete is of no use to anybody.
     loaded = {*public, *(step for name in public for step in _steps(served[name]))}
     steps = {name: _steps(served[name]) for name in sorted(loaded)}
-    return Repository(path=path, steps=steps, public=public, incomplete=incomplete)
+    chosen_versions = {name: version for name, version in released.items() if name in steps}
+    return Repository(
+        path=path,
+        steps=steps,
+        public=public,
+        incomplete=incomplete,
+        released=chosen_versions,
+        configs={name: _only(served[name], version) for name, version in chosen_versions.items()},
+    )
+
+
+def _released(path: Path) -> dict[str, str]:
+    """Model -> version, as embedding.json has it; nothing where there is no such file.
+
+    Raises RepositoryError when it is not what `python -m export` writes.
+    """
+    try:
+        text = (path / _RELEASED).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    try:
+        found = json.loads(text)
+        named = {**found["models"], **{name: found[name] for name in ("attend", "rerank") if name in found}}
+        return {name: str(int(model["version"])) for name, model in named.items()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise RepositoryError(f"{path / _RELEASED} is not what an export writes: {error!r}") from error
+
+
+def _only(config: model_config_pb2.ModelConfig, version: str) -> str:
+    pinned = model_config_pb2.ModelConfig()
+    pinned.CopyFrom(config)
+    pinned.version_policy.specific.versions[:] = [int(version)]
+    return json_format.MessageToJson(pinned, preserving_proto_field_name=True)
 
 
 def read_staged(path: Path, config_name: str = "") -> dict[str, tuple[str, ...]]:
@@ -110,7 +155,7 @@ def read_staged(path: Path, config_name: str = "") -> dict[str, tuple[str, ...]]
         try:
             config = read_config(file)
             chosen = read_config(other) if config_name and other.exists() else config
-            lack = _lacking_files(model, config) or _lacking_files(model, chosen)
+            lack = _lacking_files(model, config, {}) or _lacking_files(model, chosen, {})
         except (RepositoryError, OSError):  # also one that is just being taken away
             continue
         if not lack:
@@ -128,12 +173,12 @@ def _steps(config: model_config_pb2.ModelConfig) -> tuple[str, ...]:
     return tuple(step.model_name for step in config.ensemble_scheduling.step)
 
 
-def _lacking_files(folder: Path, config: model_config_pb2.ModelConfig) -> str:
-    """What the newest version lacks, or an empty string."""
+def _lacking_files(folder: Path, config: model_config_pb2.ModelConfig, released: Mapping[str, str]) -> str:
+    """What the version to serve lacks, or an empty string."""
     versions = [int(p.name) for p in folder.iterdir() if p.is_dir() and p.name.isdecimal() and p.name != "0"]
     if not versions:
         return "no version folder"
-    version = folder / str(max(versions))
+    version = folder / released.get(folder.name, str(max(versions)))
     if config.platform == _ENSEMBLE:
         return ""
     needed = [config.default_model_filename or _DEFAULT_FILES.get(config.backend, "")]

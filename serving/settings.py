@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     canary_timeouts_allowed: int = Field(
         default=1, ge=0, description="in a row, before the server is restarted"
     )
+    silences_allowed: int = Field(
+        default=4, ge=0, description="signs of life in a row that a server may owe, 2 s each"
+    )
     restarts_allowed: int = Field(default=6, ge=0, description="within restart_window_s; more is a failure")
     restart_window_s: Seconds = 600.0
     restart_backoff_s: Seconds = 0.5

@@ -2,6 +2,7 @@
 
     start -> ready -> canaries pass -> watch
                                         ├── the server ended                    -> start again
+                                        ├── it gives no sign of life            -> start again
                                         ├── a Python stub died                  -> reload its model
                                         ├── a canary came back as an error      -> reload the model's steps
                                         └── canaries of a model that had worked

@@ -1,15 +1,16 @@
-"""Watches one running server: its Python processes, and one canary after another."""
+"""Watches one running server: signs of life, its Python processes, and one canary after another."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 
 import structlog
 
-from serving.client import CanaryError, CanaryTimeoutError, Client
-from serving.errors import ServerError
+from serving.client import LIVE_TIMEOUT_S, CanaryError, CanaryTimeoutError, Client
+from serving.errors import ControlError, ServerError
 from serving.repository import Repository
 from serving.server import Stub, TritonServer
 from serving.settings import Settings
@@ -39,6 +40,8 @@ class Watch:
         self._staged = Staged(settings, state, server, client, self._passed, publish)
         self._stubs: dict[int, Stub] = {}
         self._canary: tuple[str, asyncio.Task[float]] | None = None
+        self._life: asyncio.Task[bool] | None = None
+        self._silences = 0  # in a row
         self._due: dict[str, float] = {}  # public model -> when its next canary may fly
         self._worked: set[str] = set()  # models that answered in this life
         self._timeouts: dict[str, int] = {}
@@ -47,6 +50,7 @@ class Watch:
 
     async def begin(self, timeout_s: float) -> None:
         """Mark models that did not load; fly the first canary of each of the others."""
+        await self._choose_versions(timeout_s)
         reasons = await self._client.loaded(timeout_s)
         self._stubs = self._server.stubs()
         for model, entry in self._state.models.items():
@@ -61,12 +65,30 @@ class Watch:
             except CanaryError as error:
                 self._failed(model, error)
 
+    async def _choose_versions(self, timeout_s: float) -> None:
+        """The server began with the newest version of each model: puts the released ones in their place."""
+        ready = await self._client.versions(timeout_s)
+        others = {name for name, version in self._repository.released.items() if ready.get(name) != {version}}
+        for model in sorted(others):
+            log.warning("released_version", model=model, version=self._repository.released[model])
+            try:
+                await self._client.load(model, timeout_s, self._repository.configs[model])
+            except ControlError as error:
+                log.error("released_version_failed", model=model, reason=str(error)[:300])
+        if others:
+            ready = await self._client.versions(timeout_s)
+        for public, steps in self._repository.steps.items():
+            if others.intersection(steps) and not ready.get(public):
+                with contextlib.suppress(ControlError):  # `loaded` tells
+                    await self._client.load(public, timeout_s)
+
     async def step(self) -> None:
         """Look once, and do what helps.
 
         Raises:
             ServerError: only a new server helps.
         """
+        self._listen()
         await self._follow()
         live, ours = self._server.stubs(), self._ours()
         # One that Triton put another in the place of is not dead.
@@ -90,12 +112,24 @@ class Watch:
         await self.close()
 
     async def close(self) -> None:
-        """Call back the canary that is in flight."""
-        if self._canary is not None:
-            task = self._canary[1]
-            self._canary = None
+        """Call back the canary that is in flight, and what asks for a sign of life."""
+        tasks = [*([self._canary[1]] if self._canary else []), *([self._life] if self._life else [])]
+        self._canary = self._life = None
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _listen(self) -> None:
+        """Asks for a sign of life, one at a time: it finds a server that hangs sooner than canaries do."""
+        if self._life is not None and self._life.done():
+            self._silences = 0 if self._life.result() else self._silences + 1
+            self._life = None
+            if self._silences > self._settings.silences_allowed and self._server.exit_code is None:
+                raise ServerError(
+                    f"the server has given no sign of life {self._silences} times, {LIVE_TIMEOUT_S:g} s each"
+                )
+        if self._life is None:
+            self._life = asyncio.create_task(self._client.is_live())
 
     @property
     def _steps(self) -> dict[str, tuple[str, ...]]:
@@ -186,7 +220,8 @@ class Watch:
             self._state.reloads += 1
             self._publish()
             old = [stub for stub in self._server.stubs().values() if stub.model == model]
-            await self._client.reload(model, self._settings.start_timeout_s)
+            config = self._repository.configs.get(model)
+            await self._client.reload(model, self._settings.start_timeout_s, config)
             self._server.kill_stubs(old)  # Triton leaves one that does not answer to itself
         self._stubs = self._server.stubs()
         if not self._staged.is_busy:

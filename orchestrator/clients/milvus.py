@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -80,6 +80,10 @@ class VectorStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def on_restart(self, told: Callable[[], None]) -> None:
+        """Has ``told`` called when Milvus Lite has died and runs again: rows may be missing."""
+        self._milvus.restarted = told
 
     @property
     def uri(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,7 @@ from orchestrator.clients.milvus_errors import NAME, translated
 from orchestrator.clients.milvus_lite import LiteGuard, LiteProcess
 from orchestrator.clients.milvus_setup import adopt, collection_name, drop, ensure, point
 from orchestrator.clients.milvus_spec import FlushPolicy, IndexStep, load_spec
-from orchestrator.errors import ConfigurationError, UnavailableError
+from orchestrator.errors import ConfigurationError, DependencyError, UnavailableError
 from orchestrator.settings import MilvusSettings
 from orchestrator.types import Space
 
@@ -47,7 +47,9 @@ class Connection:
         self._steps: dict[str, dict[Space, IndexStep]] = {}
         self.uri = settings.uri or ""
         self._lite = None if settings.uri else LiteProcess(home / "data" / "milvus")
-        self._guard = LiteGuard(self._flush, self.spec.flush or FlushPolicy(rows=1, idle_s=1))
+        policy = self.spec.flush or FlushPolicy(rows=1, idle_s=1)
+        self._guard = LiteGuard(self._flush, policy, lambda: self._lite is None or self._lite.has_room)
+        self.restarted: Callable[[], None] = lambda: None
         self._client: AsyncMilvusClient | None = None
 
     @property
@@ -66,7 +68,7 @@ class Connection:
         """See ``VectorStore.start``."""
         try:
             if self._lite is not None:
-                await self._lite.start(on_restart=self._prepare)
+                await self._lite.start(on_restart=self._restore)
                 self.uri = self._lite.uri
             with translated("start"):
                 self._client = AsyncMilvusClient(
@@ -104,7 +106,7 @@ class Connection:
             if self.is_lite:
                 for space in self.spec.collections:
                     # What its log brought back after a crash is slow to search until flushed.
-                    await client.flush(collection_name(space, version))
+                    await self._guard.flush(collection_name(space, version))
 
     async def drop(self, version: str) -> None:
         """See ``VectorStore.drop``."""
@@ -144,8 +146,19 @@ class Connection:
         return self._guard.writing(collection, rows) if self.is_lite else nullcontext()
 
     async def _flush(self, collection: str) -> None:
-        async with self.call("flush") as client:
-            await client.flush(collection)
+        try:
+            async with self.call("flush") as client:
+                await client.flush(collection)
+        except DependencyError:
+            # Lite has let go of the rows that it could not write out: only its log has them, which it reads
+            # at its start, and forgets with the next flush that succeeds.
+            if self._lite is not None:
+                self._lite.kill()
+            raise
+
+    async def _restore(self) -> None:
+        await self._prepare()
+        self.restarted()
 
     async def _prepare(self) -> None:
         """All that was prepared, again: the server may have started anew."""

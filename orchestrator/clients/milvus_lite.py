@@ -34,6 +34,8 @@ _LOCK_WAIT_S: Final = 10.0
 _FIRST_PAUSE_S: Final = 0.1
 _LAST_PAUSE_S: Final = 10.0
 _STEADY_S: Final = 60.0
+_ROOM_BYTES: Final = 64 * 1024 * 1024
+_NO_ROOM_PAUSE_S: Final = 1.0
 
 
 class LiteProcess:
@@ -49,6 +51,18 @@ class LiteProcess:
     def uri(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def has_room(self) -> bool:
+        """Whether its disk has room for a write. Lite must not meet a full one: a flush that fails makes it
+        forget rows that it had stored, until it starts again."""
+        disk = os.statvfs(self._data_dir)
+        return disk.f_bavail * disk.f_frsize >= _ROOM_BYTES
+
+    def kill(self) -> None:
+        """Ends it at once; it starts again and reads its log."""
+        if self._process is not None and self.pid is not None:
+            self._process.kill()
 
     @property
     def pid(self) -> int | None:
@@ -164,11 +178,18 @@ class LiteGuard:
     - Written rows are flushed soon (``policy``): until then each search reads them one by one.
     - No search during a flush: for a moment Lite 3.2 has the rows neither in memory nor in a segment, and a
       search would miss them silently.
+    - Without room on its disk nothing is written and nothing flushed; searches go on.
     """
 
-    def __init__(self, flush: Callable[[str], Awaitable[None]], policy: FlushPolicy) -> None:
+    def __init__(
+        self,
+        flush: Callable[[str], Awaitable[None]],
+        policy: FlushPolicy,
+        has_room: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._flush = flush
         self._policy = policy
+        self._has_room = has_room
         self._collections: dict[str, _Turns] = defaultdict(_Turns)
         self._idle: dict[str, asyncio.Task[None]] = {}
 
@@ -189,9 +210,15 @@ class LiteGuard:
 
     @contextlib.asynccontextmanager
     async def writing(self, collection: str, rows: int) -> AsyncIterator[None]:
-        """Held around a write of ``rows`` rows; may flush before it returns."""
+        """Held around a write of ``rows`` rows; may flush before it returns.
+
+        Raises:
+            UnavailableError: there is no room.
+        """
         turns = self._collections[collection]
         async with turns.writer:
+            if not self._has_room():
+                raise UnavailableError(NAME, "the disk of Milvus Lite is full")
             turns.unflushed += rows
             turns.last_write_s = asyncio.get_running_loop().time()
             yield
@@ -207,6 +234,12 @@ class LiteGuard:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         self._collections.pop(collection, None)
+
+    async def flush(self, collection: str) -> None:
+        """Flushes now, with nobody else at the collection: a write beside it may be lost."""
+        turns = self._collections[collection]
+        async with turns.writer:
+            await self._flush_alone(collection, turns)
 
     async def close(self) -> None:
         """Stops waiting for quiet; Lite writes out what is left when it ends."""
@@ -227,13 +260,16 @@ class LiteGuard:
                         # Nothing is lost: the rows stay in Lite's log, and the next write flushes them.
                         _log.warning("milvus.flush_failed", collection=collection, code=error.code)
                         return
+            if turns.unflushed and not self._has_room():
+                await asyncio.sleep(_NO_ROOM_PAUSE_S)
 
     async def _flush_alone(self, collection: str, turns: _Turns) -> None:
         turns.may_read.clear()
         try:
             await turns.no_reader.wait()
-            await self._flush(collection)
-            turns.unflushed = 0
+            if self._has_room():
+                await self._flush(collection)
+                turns.unflushed = 0
         finally:
             turns.may_read.set()
 

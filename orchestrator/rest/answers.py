@@ -8,7 +8,7 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 from starlette.responses import Response
 
-from orchestrator.errors import OverloadedError, SensoriumError, UnauthenticatedError
+from orchestrator.errors import CircuitOpenError, OverloadedError, SensoriumError, UnauthenticatedError
 from orchestrator.wire import error_message
 from sensorium.v1 import sensorium_pb2 as pb
 
@@ -27,7 +27,7 @@ def message_response(message: Message) -> Response:
 def error_response(error: SensoriumError) -> Response:
     """``{"error": <Error>}`` with the error's status; ``retry-after`` (whole seconds) where it has one."""
     headers = {"cache-control": "no-store"}
-    if isinstance(error, OverloadedError):
+    if isinstance(error, OverloadedError | CircuitOpenError):
         headers["retry-after"] = str(math.ceil(error.retry_after_s))
     if isinstance(error, UnauthenticatedError):
         headers["www-authenticate"] = "Bearer"

@@ -14,13 +14,14 @@ from orchestrator.clients.items import ItemStore as RealItemStore
 from orchestrator.clients.milvus import VectorStore as RealVectorStore
 from orchestrator.clients.triton import TritonClient
 from orchestrator.feedback import FeedbackStore
+from orchestrator.guarded import GuardedEncoder, GuardedStore
 from orchestrator.types import CatalogueWriter, Encoder, ItemStore, VectorStore
 
 CASES = [
     (protocol, cls, name)
     for protocol, classes in [
-        (Encoder, (TritonClient, FakeEncoder)),
-        (VectorStore, (RealVectorStore, FakeVectorStore)),
+        (Encoder, (TritonClient, GuardedEncoder, FakeEncoder)),
+        (VectorStore, (RealVectorStore, GuardedStore, FakeVectorStore)),
         (ItemStore, (RealItemStore, FakeItemStore)),
         (FeedbackStore, (RealFeedbackStore, FakeFeedbackStore)),
         (CatalogueWriter, (Indexer, FakeWriter)),

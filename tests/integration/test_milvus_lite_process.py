@@ -16,7 +16,7 @@ import pytest
 
 from orchestrator.clients import milvus_lite
 from orchestrator.clients.milvus import VectorStore
-from orchestrator.errors import ConfigurationError, DependencyError
+from orchestrator.errors import ConfigurationError, DependencyError, UnavailableError
 from orchestrator.settings import MilvusSettings
 from orchestrator.types import Embedding, Modality, Row
 
@@ -68,6 +68,46 @@ async def test_killed_it_is_started_again_with_every_row(tmp_path: Path) -> None
         assert hits[0].item_id == "item.7"
         await store.upsert([row(20)])
         assert (await store.counts(VERSION))[Modality.TEXT] == 21
+
+
+async def test_a_flush_that_fails_loses_no_row(tmp_path: Path) -> None:
+    """Lite lets go of rows that it could not write out; started again it reads them from its log."""
+    told: list[int] = []
+    async with VectorStore(MilvusSettings(), tmp_path) as store:
+        store.on_restart(lambda: told.append(1))
+        await store.upsert([row(n) for n in range(20)])
+        before = lite_process(tmp_path)
+        partitions = next((tmp_path / "data" / "milvus").rglob("partitions"))
+        moved = partitions.rename(partitions.with_name("moved"))
+        partitions.write_text("no folder: nothing can be written into it")
+        async with asyncio.timeout(60):
+            while before.is_running():  # noqa: ASYNC110 - another process's state has no event
+                await asyncio.sleep(0.05)
+            partitions.unlink()
+            moved.rename(partitions)
+            while not told:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert (await store.counts())[Modality.TEXT] == 20
+        for number in range(20):
+            query = row(number).embedding.unified[None]
+            (hits,) = await store.search("unified", Modality.TEXT, query, 1, "", VERSION, 10.0)
+            assert hits[0].item_id == f"item.{number}"
+
+
+async def test_without_room_a_write_is_refused_and_searches_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with VectorStore(MilvusSettings(), tmp_path) as store:
+        await store.upsert([row(1)])
+        monkeypatch.setattr(milvus_lite, "_ROOM_BYTES", 1 << 60)
+        with pytest.raises(UnavailableError):
+            await store.upsert([row(2)])
+        query = row(1).embedding.unified[None]
+        (hits,) = await store.search("unified", Modality.TEXT, query, 2, "", VERSION, 10.0)
+        assert [hit.item_id for hit in hits] == ["item.1"]
+        monkeypatch.undo()
+        await store.upsert([row(2)])
+        assert (await store.counts())[Modality.TEXT] == 2
 
 
 async def test_while_it_is_away_calls_fail_typed_and_soon(tmp_path: Path) -> None:

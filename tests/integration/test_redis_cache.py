@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 from fixtures_orchestrator import MakeWorld, World
-from fixtures_redis import RedisServer
+from fixtures_redis import redis_contents
 from redis import Redis
 
+from cli.redis_server import RedisServer
 from media import Modality
 from orchestrator.cache import EmbeddingCache
 from orchestrator.cache_keys import embedding_key
@@ -76,7 +77,7 @@ async def test_nothing_of_a_question_stands_in_a_key(
 ) -> None:
     world = make_world(cache=CacheSettings(), shared=redis_store())
     await world.service.search(ask())
-    contents = redis_server.contents()
+    contents = redis_contents(redis_server)
     assert len(contents) == 3  # generation, embedding, answer
     for key, value in contents.items():
         assert key.startswith(b"sensorium:")
@@ -142,7 +143,7 @@ async def test_a_redis_that_goes_away_is_a_miss_and_then_left_alone(
     await known(world)
     await world.service.search(ask("frog"))
     assert (await world.service.search(ask("frog"))).cached
-    redis_server.stop()
+    redis_server.kill()
     try:
         for _ in range(5):
             answer = await world.service.search(ask("frog"))

@@ -141,6 +141,18 @@ def test_a_hung_stub_is_noticed(server: Triton) -> None:
         embed(client, "after the hang")
 
 
+def test_a_hung_server_is_started_again(server: Triton) -> None:
+    """Its processes are all there, and it accepts connections; it gives no sign of life."""
+    hung = server.state.server_pid
+    assert hung is not None
+    os.kill(hung, signal.SIGSTOP)
+    until(lambda: server.state.server_pid not in (hung, None), "another server")
+    assert "sign of life" in server.state.error or server.state.restarts == 1
+    until(lambda: server.state.phase == "ready", "it is ready")
+    with InferenceServerClient(server.grpc) as client:
+        embed(client, "after the hang")
+
+
 def test_a_long_queue_is_not_taken_for_a_hang(tmp_path: Path, repository: Path) -> None:
     """A canary that waits behind hundreds of others times out, but the model answers them meanwhile."""
     settings = {"canary_period_s": "0.5", "canary_timeout_s": "2", "canary_timeouts_allowed": "0"}

@@ -87,9 +87,10 @@ RINGS: tuple[frozenset[str], ...] = (
             "canary",
         }
     )
+    | frozenset({"breaker", "retry"})
     | frozenset({"logs", "profile", "quality", "strengths", "fair_queue", "generations", "tls"}),
     frozenset({"admit", "gate", "classify", "compose", "fusion", "late", "answer", "row_vectors"})
-    | frozenset({"wire", "feedback_wire"}),
+    | frozenset({"wire", "feedback_wire", "guarded"}),
     frozenset({"searches", "cache_keys", "access"}),
     frozenset({"attend", "embed", "answer_cache", "transcribe", "retrieve", "personalise", "rerank"}),
     frozenset({"hop", "expand", "record"}),

@@ -1,11 +1,11 @@
 """`text` BYTES[1] -> `embedding` FP32[1024]: both steps of the ensemble in one process.
 
 Used under configs/embedded.pbtxt alone (docs/adr/0010-text-in-one-process.md). Tokenizer and graph are
-those of the ensemble's steps, the newest version of each as an ensemble takes it; a release's stand beside
-this file (docs/adr/0020-releases.md). Rows of a batch that share a bucket share a call of the graph: few of
-them on all threads at once, many in one part for each thread, which then need not meet after every operator.
-A text that cannot be used fails its own request only, with the JSON of the media error as the text of
-Triton's error.
+those of the ensemble's steps, in the versions that embedding.json names, or else the newest; a release's
+stand beside this file (docs/adr/0020-releases.md). Rows of a batch that share a bucket share a call of the
+graph: few of them on all threads at once, many in one part for each thread, which then need not meet after
+every operator. A text that cannot be used fails its own request only, with the JSON of the media error as the
+text of Triton's error.
 """
 
 from __future__ import annotations
@@ -103,10 +103,17 @@ def _refusal(error: MediaError) -> Any:
 
 
 def _file(own: Path, model: Path, file: str) -> Path:
-    return own / file if (own / file).is_file() else _newest(model, file)
+    return own / file if (own / file).is_file() else _served(model, file)
 
 
-def _newest(model: Path, file: str) -> Path:
+def _served(model: Path, file: str) -> Path:
+    """A newer version than the one that embedding.json names is not there to be served."""
+    try:
+        released = json.loads((model.parent / "embedding.json").read_text(encoding="utf-8"))["models"]
+    except FileNotFoundError:
+        released = {}
+    if model.name in released:
+        return model / released[model.name]["version"] / file
     versions = [path.parent for path in model.glob(f"[0-9]*/{file}")]
     return max(versions, key=lambda version: int(version.name)) / file
 

@@ -361,3 +361,24 @@ async def test_maintenance_runs_beside_and_survives_failures(
             await asyncio.sleep(0.02)
     await tending.close()
     await tending.close()
+
+
+async def test_rows_lost_while_it_runs_are_written_again_when_it_is_told(
+    indexer: Indexer, rows: MemoryRows, items: ItemStore
+) -> None:
+    await indexer.upsert(draft(1))
+    kept = dict(rows.rows)
+    tending = make_maintenance(indexer, rows, items)
+    tending.start()
+    try:
+        async with asyncio.timeout(10):
+            while items.crashed:  # noqa: ASYNC110 - it has looked once
+                await asyncio.sleep(0.01)
+        rows.rows.clear()
+        rows.fail["upsert"] = DependencyError("milvus", "not back yet")
+        tending.verify()
+        async with asyncio.timeout(30):
+            while rows.rows.keys() != kept.keys():  # noqa: ASYNC110 - the fake has no event
+                await asyncio.sleep(0.01)
+    finally:
+        await tending.close()

@@ -141,3 +141,32 @@ async def test_a_flush_that_failed_is_tried_again() -> None:
 async def _read(one: LiteGuard, space: Space) -> None:
     async with one.reading(space):
         pass
+
+
+async def test_without_room_nothing_is_written_and_nothing_flushed() -> None:
+    flushes, room = Flushes(), True
+    one = LiteGuard(flushes, FlushPolicy(rows=2, idle_s=60.0), lambda: room)
+    await write(one, 1)
+    room = False
+    with pytest.raises(UnavailableError):
+        await write(one, 1)
+    await one.flush("unified")
+    async with one.reading("unified"):
+        pass
+    assert flushes.count == 0
+    room = True
+    await write(one, 1)
+    assert flushes.count == 1
+    await one.close()
+
+
+async def test_a_flush_on_demand_waits_for_a_write() -> None:
+    flushes = Flushes()
+    one = guard(flushes)
+    async with one.writing("unified", 1):
+        asked = asyncio.create_task(one.flush("unified"))
+        await asyncio.sleep(0)
+        assert not flushes.running
+    await asked
+    assert flushes.count == 1
+    await one.close()

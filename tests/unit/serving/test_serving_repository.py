@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -112,4 +113,38 @@ def test_a_bad_config_is_named(tmp_path: Path, text: str) -> None:
 
 def test_an_empty_repository_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(RepositoryError, match="make models"):
+        read_repository(tmp_path)
+
+
+def released(repository: Path, **versions: str) -> None:
+    models = {name: {"version": version} for name, version in versions.items()}
+    (repository / "embedding.json").write_text(json.dumps({"models": models}))
+
+
+def test_a_newer_folder_beside_the_released_version_is_left_alone(tmp_path: Path) -> None:
+    model(tmp_path, "encode", ENCODE, "model.onnx", version="2")
+    (tmp_path / "encode" / "3").mkdir()
+    with pytest.raises(RepositoryError, match="make models"):  # nothing says that 2 is the one
+        read_repository(tmp_path)
+    released(tmp_path, encode="2")
+    found = read_repository(tmp_path)
+    assert dict(found.released) == {"encode": "2"}
+    config = json.loads(found.configs["encode"])
+    assert config["version_policy"] == {"specific": {"versions": ["2"]}}
+    assert (config["backend"], config["max_batch_size"]) == ("onnxruntime", 4)
+
+
+def test_what_is_released_and_not_loaded_is_no_matter(tmp_path: Path) -> None:
+    model(tmp_path, "encode", ENCODE, "model.onnx")
+    released(tmp_path, encode="1", elsewhere="4")
+    assert dict(read_repository(tmp_path).released) == {"encode": "1"}
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "{}", '{"models": {"encode": {}}}', '{"models": {"encode": {"version": "x"}}}']
+)
+def test_a_release_that_cannot_be_read_is_an_error(tmp_path: Path, text: str) -> None:
+    model(tmp_path, "encode", ENCODE, "model.onnx")
+    (tmp_path / "embedding.json").write_text(text)
+    with pytest.raises(RepositoryError, match=r"embedding\.json"):
         read_repository(tmp_path)

@@ -1,0 +1,1 @@
+"""What faults do to a system under steady load, seen through its public API."""
