@@ -26,6 +26,7 @@ from orchestrator.pipeline import Pipeline
 from orchestrator.server import serve
 from orchestrator.service import Service
 from orchestrator.settings import Settings, load_settings
+from orchestrator.spans import Tracing
 from orchestrator.strengths import load_strengths
 
 __all__ = ["run"]
@@ -84,7 +85,9 @@ async def run(settings: Settings, limits: Limits, indexing: IndexingSettings) ->
         items.changed = pipeline.generations.changed
         # What changed while no process told of it, as in one that was killed, is told now.
         pipeline.generations.changed()
-        service = Service(pipeline, indexer, encoder, store, items, feedback, personaliser)
+        tracing = Tracing(settings.tracing)
+        held.push_async_callback(asyncio.to_thread, tracing.close)
+        service = Service(pipeline, indexer, encoder, store, items, feedback, personaliser, tracing)
         if shared is not None:
             service.metrics.cache_store_failures.set_function(lambda: shared.failures)
         await serve(settings.api, service, items, limits, stop)

@@ -6,7 +6,7 @@ gRPC itself cancels a handler, and with it its work, once the caller is gone or 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, NoReturn, TypeAlias
 
@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from orchestrator.errors import ConfigurationError, OverloadedError, SensoriumError
 from orchestrator.service import Service
 from orchestrator.settings import ApiSettings
+from orchestrator.spans import Caller, called_by
 from orchestrator.wire import error_message
 from sensorium.v1 import sensorium_pb2 as pb
 from sensorium.v1 import sensorium_pb2_grpc as rpc
@@ -34,6 +35,7 @@ class GrpcServer:
 
     def __init__(self, service: Service, settings: ApiSettings) -> None:
         self._server = grpc.aio.server(
+            interceptors=[_Callers()],
             maximum_concurrent_rpcs=settings.max_requests,
             options=[
                 ("grpc.max_receive_message_length", settings.max_request_bytes),
@@ -69,6 +71,19 @@ class GrpcServer:
     async def _set_health(self, status: int) -> None:
         for name in ("", _NAME):
             await self._health.set(name, status)
+
+
+class _Callers(grpc.aio.ServerInterceptor):
+    """Reads who asks; grpc.aio runs a call's handler in the task that the interceptor ran in."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        sent = {str(key): str(value) for key, value in handler_call_details.invocation_metadata or ()}
+        called_by(Caller.of(sent.get("traceparent"), sent.get("x-request-id")))
+        return await continuation(handler_call_details)
 
 
 class _Servicer(rpc.SensoriumServicer):

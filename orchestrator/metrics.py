@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from orchestrator.quality import MIXED, QualityMetrics
 from orchestrator.query import SearchQuery, SearchResult
+from orchestrator.spans import SPAN_OUTCOMES, SpanOutcome
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -92,6 +93,14 @@ class Metrics:
         self.cache_bytes = Gauge(
             "sensorium_embedding_cache_bytes", "Bytes held by the embedding cache", registry=self.registry
         )
+        self.spans = Counter(
+            "sensorium_trace_spans",
+            "Spans of sampled requests, by outcome: exported, failed (the collector), dropped (the queue)",
+            ["outcome"],
+            registry=self.registry,
+        )
+        for each in SPAN_OUTCOMES:
+            self.spans.labels(each)
         self.quality = QualityMetrics(self.registry)
 
     def observe_search(self, query: SearchQuery, result: SearchResult) -> None:
@@ -108,6 +117,10 @@ class Metrics:
             self.embeddings.labels(part.modality.value, "cache" if part.cached else "triton").inc()
         if not result.cached:
             self.quality.observe(modality, query, result)
+
+    def observe_spans(self, outcome: SpanOutcome, spans: int) -> None:
+        """Counts what became of finished spans."""
+        self.spans.labels(outcome).inc(spans)
 
     def observe_admission(self, modality: str, waited_s: float, outcome: str) -> None:
         """Counts what became of one search at the gate; ``outcome`` is one of ``gate.Outcome``."""

@@ -40,6 +40,8 @@ from orchestrator.logs import describe
 from orchestrator.metrics import Metrics
 from orchestrator.personalise import Personaliser
 from orchestrator.pipeline import Pipeline
+from orchestrator.settings import TracingSettings
+from orchestrator.spans import Tracing
 from orchestrator.trace import Trace
 from orchestrator.types import (
     CatalogueItem,
@@ -81,8 +83,11 @@ class Service:
         items: ItemStore,
         feedback: FeedbackStore,
         personaliser: Personaliser | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.metrics = Metrics()
+        self._tracing = tracing or Tracing(TracingSettings())
+        self._tracing.listener = self.metrics.observe_spans
         self.metrics.cache_bytes.set_function(lambda: pipeline.cache.size_bytes)
         served = pipeline.embedding_set
         self.metrics.quality.embedding_set.labels(served.profile, served.version).set(1)
@@ -105,7 +110,7 @@ class Service:
         """Raises: SensoriumError."""
         request_id = uuid.uuid4().hex
         with self._request("Search", request_id) as note:
-            trace = Trace()
+            trace = Trace(self._tracing.stages())
             query = query_from_message(request, request_id)
             result = await self._pipeline.search(query, trace, timeout_s)
             self.metrics.observe_search(query, result)
@@ -237,6 +242,7 @@ class Service:
     def _request(self, method: str, request_id: str) -> Iterator[dict[str, object]]:
         """Counts and logs one request; what goes wrong in it comes out as a ``SensoriumError``."""
         start_s = time.perf_counter()
+        span = self._tracing.request(method)
         note: dict[str, object] = {}
         outcome = "cancelled"
         in_flight = self.metrics.in_flight.labels(method)
@@ -258,6 +264,11 @@ class Service:
             raise InternalError(f"an internal error; the log knows it as {request_id}") from error
         finally:
             in_flight.dec()
+            span.end(outcome, request_id)
+            if span.trace_id:
+                note["trace_id"] = span.trace_id
+            if span.caller_request_id:
+                note["caller_request_id"] = span.caller_request_id
             self.metrics.requests.labels(method, outcome).inc()
             _log.info(
                 "request",

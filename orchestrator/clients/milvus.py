@@ -101,6 +101,7 @@ class VectorStore:
                 output_fields=mapping.HIT_FIELDS,
                 search_params={"metric_type": collection.metric, "params": parameters},
                 consistency_level="Bounded",
+                client_request_id=trace_id(),  # Milvus logs it; pymilvus hands on no traceparent
                 **ONCE,
             )
             return [[mapping.to_hit(hit, collection.metric) for hit in hits] for hits in found]
@@ -273,6 +274,7 @@ class VectorStore:
                     ids=chunk,
                     output_fields=fields,
                     consistency_level="Strong" if fields == ["*"] else "Bounded",
+                    client_request_id=trace_id(),
                     **ONCE,
                 )
             for row in found:

@@ -34,6 +34,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from media import MediaError
 from orchestrator.errors import DependencyDeadlineError, PartError, ProtocolError, UnavailableError
 from orchestrator.settings import TritonSettings
+from orchestrator.spans import outgoing
 from orchestrator.types import (
     NATIVE_DIM,
     UNIFIED_DIM,
@@ -206,7 +207,7 @@ class TritonClient:
         for name in outputs:
             request.outputs.add(name=name)
         try:
-            response = await self._stub.ModelInfer(request, timeout=deadline_s)
+            response = await self._stub.ModelInfer(request, timeout=deadline_s, metadata=outgoing())
         except grpc.aio.AioRpcError as error:
             _raise(error, request.model_name)
         names = (output.name for output in response.outputs)

@@ -66,7 +66,7 @@ MAY: dict[str, tuple[str, ...]] = {
 RINGS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"types", "settings", "feedback"}),
-    frozenset({"query"}),
+    frozenset({"query", "spans"}),
     frozenset(
         {
             "trace",
