@@ -23,6 +23,7 @@ from orchestrator.clients.milvus_connection import ONCE, Connection
 from orchestrator.clients.milvus_lite_filter import for_lite
 from orchestrator.clients.milvus_setup import collection_name
 from orchestrator.settings import MilvusSettings
+from orchestrator.spans import trace_id
 from orchestrator.types import FloatArray, Modality, Row, RowHit, Space
 
 __all__ = ["VectorStore"]
