@@ -78,9 +78,9 @@ class _Callers(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         sent = {str(key): str(value) for key, value in handler_call_details.invocation_metadata or ()}
         called_by(Caller.of(sent.get("traceparent"), sent.get("x-request-id")))
         return await continuation(handler_call_details)

@@ -190,6 +190,7 @@ class _Bounded(SpanProcessor, SpanExporter):
         self._count = count
         self._lock = threading.Lock()
         self._waiting = 0
+        self._ending = False
         self._batches = BatchSpanProcessor(
             self, max_queue_size=_QUEUE, schedule_delay_millis=_DELAY_MS, max_export_batch_size=_BATCH
         )
@@ -215,11 +216,11 @@ class _Bounded(SpanProcessor, SpanExporter):
 
     def shutdown(self) -> None:
         # The batch processor ends its exporter, which is this object again, so the way back is its own.
-        if self._batches is not None:
-            batches, self._batches = self._batches, None  # type: ignore[assignment]
-            batches.shutdown()
-        else:
+        if self._ending:
             self._exporter.shutdown()
+        else:
+            self._ending = True
+            self._batches.shutdown()  # type: ignore[no-untyped-call]
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         return self._batches.force_flush(timeout_millis)

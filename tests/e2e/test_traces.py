@@ -218,20 +218,22 @@ async def test_the_log_has_the_ids_and_no_content(
 ) -> None:
     await world.add("item-7", f"green {MARKER}")
     with structlog.testing.capture_logs() as lines:
-        async with serving(world) as ports:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports.http}") as rest:
-                for caller_id in (CALLER_ID, MARKER):
-                    sent = {"traceparent": SAMPLED, "x-request-id": caller_id}
-                    for body in (
-                        {"parts": [{"text": f"a {MARKER}"}], "user": f"user-{MARKER}"},
-                        {"parts": [{"text": f"a {MARKER}"}], "filter": {"categories": {MARKER: 1}}},
-                        {"parts": [{"data": "AAAA"}], "user": MARKER},
-                        {"parts": [{"text": MARKER}], MARKER: 1},
-                    ):
-                        await rest.post("/v1/search", json=body, headers=sent)
-                    files = {"part": (f"{MARKER}.png", f"{MARKER}".encode(), "image/png")}
-                    await rest.post("/v1/search", files=files, headers=sent)
-                    await rest.get(f"/v1/items/{MARKER}", headers=sent)
+        async with (
+            serving(world) as ports,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports.http}") as rest,
+        ):
+            for caller_id in (CALLER_ID, MARKER):
+                sent = {"traceparent": SAMPLED, "x-request-id": caller_id}
+                for body in (
+                    {"parts": [{"text": f"a {MARKER}"}], "user": f"user-{MARKER}"},
+                    {"parts": [{"text": f"a {MARKER}"}], "filter": {"categories": {MARKER: 1}}},
+                    {"parts": [{"data": "AAAA"}], "user": MARKER},
+                    {"parts": [{"text": MARKER}], MARKER: 1},
+                ):
+                    await rest.post("/v1/search", json=body, headers=sent)
+                files = {"part": (f"{MARKER}.png", f"{MARKER}".encode(), "image/png")}
+                await rest.post("/v1/search", files=files, headers=sent)
+                await rest.get(f"/v1/items/{MARKER}", headers=sent)
     requests = [line for line in lines if line["event"] == "request"]
     assert len(requests) == 6
     assert {line["trace_id"] for line in requests} == {PARENT}
