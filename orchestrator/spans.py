@@ -1,7 +1,8 @@
 """OpenTelemetry: one span per request and one per stage and wait, for the share of requests sampled.
 
 A caller's W3C ``traceparent`` decides where there is one, else ``sample_ratio`` does. Spans carry names,
-times, outcomes and counts: no content, no user, no item. A request that is not sampled makes no spans of stages.
+times, outcomes and counts: no content, no user, no item. A request that is not sampled makes no spans
+of stages.
 
 Finished spans wait in a bounded queue for a thread that exports them over OTLP/gRPC. What finds it full is
 dropped; what the collector does not take within seconds is lost. Both are counted, and nothing else happens.
