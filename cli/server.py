@@ -29,6 +29,7 @@ from orchestrator.lineup import Served
 from orchestrator.server import serve
 from orchestrator.service import Service
 from orchestrator.settings import Settings, load_settings
+from orchestrator.spans import Tracing
 from releases.errors import ReleaseError
 from releases.state import read_state
 
@@ -86,7 +87,9 @@ async def run(settings: Settings, limits: Limits, indexing: IndexingSettings) ->
         common.generations.changed()
         served = Served(current)
         served.progress = versions.progress
-        service = Service(common, served, indexer, store, access)
+        tracing = Tracing(settings.tracing)
+        held.push_async_callback(asyncio.to_thread, tracing.close)
+        service = Service(common, served, indexer, store, access, tracing)
         searched_in.guards.report_to(service.metrics)
         builder.report_to(service.metrics, served)
         follower = Follower(settings.home, served, builder.own, builder.build, versions)

@@ -21,6 +21,7 @@ from orchestrator.access.scopes import GRPC_CALLS
 from orchestrator.errors import CircuitOpenError, ConfigurationError, OverloadedError, SensoriumError
 from orchestrator.service import Service
 from orchestrator.settings import ApiSettings
+from orchestrator.spans import Origin, called_by
 from orchestrator.tls import Tls
 from orchestrator.wire import error_message
 from sensorium.v1 import sensorium_pb2 as pb
@@ -43,7 +44,7 @@ class GrpcServer:
 
     def __init__(self, service: Service, settings: ApiSettings, tls: Tls | None = None) -> None:
         self._server = grpc.aio.server(
-            interceptors=[_Admission(service)],
+            interceptors=[_Callers(), _Admission(service)],
             maximum_concurrent_rpcs=settings.max_requests,
             options=[
                 ("grpc.max_receive_message_length", settings.max_request_bytes),
@@ -84,6 +85,19 @@ class GrpcServer:
     async def _set_health(self, status: int) -> None:
         for name in ("", _NAME):
             await self._health.set(name, status)
+
+
+class _Callers(grpc.aio.ServerInterceptor):
+    """Reads who asks; grpc.aio runs a call's handler in the task that the interceptor ran in."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        sent = {str(key): str(value) for key, value in handler_call_details.invocation_metadata or ()}
+        called_by(Origin.of(sent.get("traceparent"), sent.get("x-request-id")))
+        return await continuation(handler_call_details)
 
 
 class _Servicer(rpc.SensoriumServicer):

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from orchestrator.quality import QualityMetrics, modality_of
 from orchestrator.query import SearchQuery, SearchResult
 from orchestrator.release_metrics import ReleaseMetrics
+from orchestrator.spans import SPAN_OUTCOMES, SpanOutcome
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -111,6 +112,14 @@ class Metrics:
         self.cache_bytes = Gauge(
             "sensorium_embedding_cache_bytes", "Bytes held by the embedding cache", registry=self.registry
         )
+        self.spans = Counter(
+            "sensorium_trace_spans",
+            "Spans of sampled requests, by outcome: exported, failed (the collector), dropped (the queue)",
+            ["outcome"],
+            registry=self.registry,
+        )
+        for each in SPAN_OUTCOMES:
+            self.spans.labels(each)
         self.quality = QualityMetrics(self.registry)
         self.releases = ReleaseMetrics(self.registry)
 
@@ -127,6 +136,10 @@ class Metrics:
             self.embeddings.labels(part.modality.value, "cache" if part.cached else "triton").inc()
         if not result.cached:
             self.quality.observe(modality, query, result)
+
+    def observe_spans(self, outcome: SpanOutcome, spans: int) -> None:
+        """Counts what became of finished spans."""
+        self.spans.labels(outcome).inc(spans)
 
     def observe_admission(self, modality: str, waited_s: float, outcome: str) -> None:
         """Counts what became of one search at the gate; ``outcome`` is one of ``gate.Outcome``."""

@@ -48,7 +48,8 @@ from orchestrator.metrics import Metrics
 from orchestrator.pipeline import Pipeline
 from orchestrator.release_watch import ReleaseWatch
 from orchestrator.release_wire import release_messages
-from orchestrator.settings import AccessSettings
+from orchestrator.settings import AccessSettings, TracingSettings
+from orchestrator.spans import Tracing
 from orchestrator.trace import Trace
 from orchestrator.types import (
     CatalogueItem,
@@ -92,9 +93,12 @@ class Service:
         writer: CatalogueWriter,
         store: VectorStore,
         access: AccessControl | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.access = access or AccessControl(AccessSettings())
         self.metrics = Metrics()
+        self._tracing = tracing or Tracing(TracingSettings())
+        self._tracing.listener = self.metrics.observe_spans
         self.metrics.cache_bytes.set_function(lambda: common.cache.size_bytes)
         self._watch = ReleaseWatch(self.metrics, served)
         self.metrics.answer_cache_bytes.set_function(lambda: common.answers.size_bytes)
@@ -133,7 +137,7 @@ class Service:
         """``release`` is the one that is to answer, "" for whichever is due. Raises: SensoriumError."""
         request_id = uuid.uuid4().hex
         with self._request("Search", request_id, caller) as note:
-            trace = Trace()
+            trace = Trace(self._tracing.stages())
             query = caller.asking(query_from_message(request, request_id))
             with self._served.holding(release, query.user, request_id) as (runtime, role):
                 note["release"] = runtime.release
@@ -292,6 +296,7 @@ class Service:
         One that writes or administers is in the audit, too, with what is noted of it and ``audited``.
         """
         start_s = time.perf_counter()
+        span = self._tracing.request(method)
         note: dict[str, object] = {}
         outcome = "cancelled"
         in_flight = self.metrics.in_flight.labels(method)
@@ -313,6 +318,11 @@ class Service:
             raise InternalError(f"an internal error; the log knows it as {request_id}") from error
         finally:
             in_flight.dec()
+            span.end(outcome, request_id)
+            if span.trace_id:
+                note["trace_id"] = span.trace_id
+            if span.caller_request_id:
+                note["caller_request_id"] = span.caller_request_id
             self.metrics.requests.labels(method, outcome).inc()
             _log.info(
                 "request",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from media.limits import ENV_PREFIX as MEDIA_PREFIX
@@ -39,6 +39,7 @@ __all__ = [
     "RetrieveSettings",
     "RetrySettings",
     "Settings",
+    "TracingSettings",
     "TranscribeSettings",
     "TritonSettings",
     "load_settings",
@@ -326,6 +327,15 @@ class LogSettings(_Group):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class TracingSettings(_Group):
+    """OpenTelemetry spans, for a collector that takes OTLP over gRPC."""
+
+    endpoint: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    """As in http://collector:4317. None: no spans."""
+    sample_ratio: Share = 0.01
+    """Of the requests whose caller did not decide."""
+
+
 class Settings(BaseSettings):
     """Everything the orchestrator can be told. Built by ``load_settings``; tests build it directly."""
 
@@ -354,6 +364,7 @@ class Settings(BaseSettings):
     feedback: FeedbackSettings = FeedbackSettings()
     personalise: PersonaliseSettings = PersonaliseSettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:

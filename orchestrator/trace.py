@@ -7,8 +7,8 @@ the whole. A *wait* is the time within a stage during which at least one call to
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from orchestrator.errors import DependencyError, SensoriumError
 from orchestrator.query import StageTime
@@ -36,9 +36,14 @@ STAGES = (
 
 
 class Trace:
-    """The stopwatch of one request. Not shared between requests; used on the event loop only."""
+    """The stopwatch of one request. Not shared between requests; used on the event loop only.
 
-    def __init__(self) -> None:
+    ``spans`` is entered beside each block with the name of its stage: the same blocks make the times and the
+    spans of a sampled request.
+    """
+
+    def __init__(self, spans: Callable[[str], AbstractContextManager[None]] | None = None) -> None:
+        self._spans = spans
         self._start_s = time.perf_counter()
         self._times_s: dict[str, float] = {}
         self._open: dict[str, tuple[int, float]] = {}
@@ -52,7 +57,8 @@ class Trace:
         calls, start_s = self._open.get(name, (0, 0.0))
         self._open[name] = (calls + 1, start_s if calls else time.perf_counter())
         try:
-            yield
+            with nullcontext() if self._spans is None else self._spans(name):
+                yield
         finally:
             calls, start_s = self._open[name]
             self._open[name] = (calls - 1, start_s)

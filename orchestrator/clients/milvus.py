@@ -25,6 +25,7 @@ from orchestrator.clients.milvus_lite_filter import for_lite
 from orchestrator.clients.milvus_setup import collection_name
 from orchestrator.clients.milvus_tables import Collection, Tables, chunks
 from orchestrator.settings import MilvusSettings
+from orchestrator.spans import trace_id
 from orchestrator.types import FloatArray, Modality, Row, RowHit, Space
 
 __all__ = ["VectorStore"]
@@ -124,6 +125,7 @@ class VectorStore:
                 output_fields=mapping.HIT_FIELDS,
                 search_params={"metric_type": collection.metric, "params": parameters},
                 consistency_level="Bounded",
+                client_request_id=trace_id(),  # Milvus logs it; pymilvus hands on no traceparent
                 **ONCE,
             )
             return [[mapping.to_hit(hit, collection.metric) for hit in hits] for hits in found]

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 from orchestrator.clients import milvus_rows as mapping
 from orchestrator.clients.milvus_connection import ONCE, Connection
 from orchestrator.clients.milvus_setup import collection_name
+from orchestrator.spans import trace_id
 from orchestrator.types import Space
 
 __all__ = ["Collection", "Tables", "chunks"]
@@ -93,6 +94,7 @@ class Tables:
                     ids=chunk,
                     output_fields=fields,
                     consistency_level="Strong" if fields == ["*"] else "Bounded",
+                    client_request_id=trace_id(),
                     **ONCE,
                 )
             for row in found:

@@ -23,6 +23,7 @@ import copy
 import dataclasses
 import json
 import struct
+import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Final, NoReturn, Self
@@ -35,6 +36,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from media import MediaError
 from orchestrator.errors import DependencyDeadlineError, PartError, ProtocolError, UnavailableError
 from orchestrator.settings import TritonSettings
+from orchestrator.spans import outgoing
 from orchestrator.types import (
     NATIVE_DIM,
     UNIFIED_DIM,
@@ -62,6 +64,7 @@ _NAMED: Final = (
 
 _NAME: Final = "triton"
 _READY_DEADLINE_S: Final = 2.0
+_MODELS_S: Final = 10.0
 _LENGTH = struct.Struct("<I")
 _UNAVAILABLE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
 
@@ -86,6 +89,8 @@ class TritonClient:
             ],
         )
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._models: Mapping[str, str] = {}
+        self._models_until_s = 0.0
         self._served_as: Callable[[str], str] = _itself
 
     def bound(self, served_as: Callable[[str], str]) -> TritonClient:
@@ -95,6 +100,7 @@ class TritonClient:
         """
         other = copy.copy(self)
         other._served_as = served_as
+        other._models_until_s = 0.0
         return other
 
     async def __aenter__(self) -> Self:
@@ -182,13 +188,17 @@ class TritonClient:
     async def models(self) -> Mapping[str, str]:
         """Name to version of the models that answer; of several versions the highest.
 
-        Each is asked for by its name: the index of the repository is closed where model control is.
+        Each is asked for by its name: the index of the repository is closed where model control is. So many
+        calls wait behind inferences, so what a server said is kept for seconds.
 
         Raises:
             DependencyError: the server did not answer.
         """
-        versions = await asyncio.gather(*(self._version(name) for name in _NAMED))
-        return {name: version for name, version in zip(_NAMED, versions, strict=True) if version}
+        if time.monotonic() >= self._models_until_s:
+            versions = await asyncio.gather(*(self._version(name) for name in _NAMED))
+            found = {name: version for name, version in zip(_NAMED, versions, strict=True) if version}
+            self._models, self._models_until_s = found, time.monotonic() + _MODELS_S
+        return self._models
 
     async def _version(self, model: str) -> str:
         """The highest version of a model that is loaded, "" when none is."""
@@ -218,7 +228,7 @@ class TritonClient:
         for name in outputs:
             request.outputs.add(name=name)
         try:
-            response = await self._stub.ModelInfer(request, timeout=deadline_s)
+            response = await self._stub.ModelInfer(request, timeout=deadline_s, metadata=outgoing())
         except grpc.aio.AioRpcError as error:
             _raise(error, request.model_name)
         names = (output.name for output in response.outputs)

@@ -5,6 +5,7 @@
 - A request that would change something or cost something must not come from another site: browsers say so
   in ``Sec-Fetch-Site``, and other clients do not send it.
 - A body is counted while it comes in, and refused at the first byte too many, whatever its declared length.
+- Who asks, by its `traceparent` and `x-request-id`, is noted for the log and the spans.
 - Every answer forbids sniffing, framing and referrers, and by default may load nothing.
 """
 
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.errors import RequestError, SensoriumError, TooLargeError
 from orchestrator.rest.answers import error_response
+from orchestrator.spans import Origin, called_by
 
 __all__ = ["Guard"]
 
@@ -59,6 +61,8 @@ class Guard:
 
         try:
             self._check(scope)
+            headers = Headers(scope=scope)
+            called_by(Origin.of(headers.get("traceparent"), headers.get("x-request-id")))
             await self._app(scope, self._counted(receive), guarded_send)
         except SensoriumError as error:
             if started:

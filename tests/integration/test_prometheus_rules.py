@@ -11,7 +11,7 @@ import pytest
 from fixtures_prometheus import ROOT, RULES
 
 CONFIG = ROOT / "deploy/prometheus/prometheus.yml"
-CASES = Path(__file__).parent / "prometheus_alerts.yml"
+CASES = sorted(Path(__file__).parent.glob("prometheus_*alerts.yml"))
 
 
 def promtool(bin_dir: Path, *arguments: str) -> str:
@@ -44,7 +44,8 @@ def test_promtool_refuses_what_is_not(prometheus_bin: Path, tmp_path: Path) -> N
     assert done.returncode != 0
 
 
-def test_alerts_fire_when_they_should(prometheus_bin: Path, tmp_path: Path) -> None:
-    cases = CASES.read_text().replace("[RULES]", json.dumps([str(path) for path in RULES]))
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_alerts_fire_when_they_should(prometheus_bin: Path, tmp_path: Path, path: Path) -> None:
+    cases = path.read_text().replace("[RULES]", json.dumps([str(each) for each in RULES]))
     (tmp_path / "cases.yml").write_text(cases)
     assert "SUCCESS" in promtool(prometheus_bin, "test", "rules", str(tmp_path / "cases.yml"))

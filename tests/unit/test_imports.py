@@ -69,7 +69,7 @@ MAY: dict[str, tuple[str, ...]] = {
 RINGS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"types", "settings", "feedback", "watched_file"}),
-    frozenset({"query"}),
+    frozenset({"query", "spans"}),
     frozenset(
         {
             "trace",

@@ -15,6 +15,7 @@ from orchestrator import errors
 from orchestrator.gate import Outcome
 from orchestrator.metrics import Metrics
 from orchestrator.settings import BudgetSettings
+from orchestrator.spans import SPAN_OUTCOMES
 from orchestrator.trace import STAGES
 from orchestrator.types import Modality
 from serving.repository import read_config
@@ -96,7 +97,11 @@ def test_values_of_labels_exist() -> None:
         for stage in re.findall(r'stage="([^"]+)"', query):
             assert stage in STAGES
         for name, matchers in re.findall(r"\b(sensorium_\w+)\{([^}]*)\}", query):
-            known = set(get_args(Outcome)) if name.startswith("sensorium_admission_") else {*codes, "ok"}
+            known = {*codes, "ok"}
+            if name.startswith("sensorium_admission_"):
+                known = set(get_args(Outcome))
+            elif name.startswith("sensorium_trace_"):
+                known = set(SPAN_OUTCOMES)
             patterns = re.findall(r'outcome[=!~]+"([^"]+)"', matchers)
             for part in [part for pattern in patterns for part in pattern.split("|")]:
                 expression = re.compile(part.replace("\\\\", "\\"))
