@@ -166,6 +166,7 @@ async def _cosines(
     for content in inputs:
         asked = {kind: np.array([[content]], dtype=object)}
         served = await client.ask(served_as, asked, "BYTES", ASK_TIMEOUT_S)
+        feed: Mapping[str, NDArray[Any]]
         if modality is Modality.TEXT:
             feed = _tokens(files, manifest, content)
         else:
