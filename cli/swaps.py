@@ -164,7 +164,6 @@ class _Run:
         )
         self._queries = _queries(items)
         self._memory: dict[str, float] = {}
-        self._seconds: dict[str, list[float]] = {}
 
     def measure(self, count: int) -> dict[str, Any]:
         home, repository = self._releasing.home, self._stack.settings.model_repository.absolute()
@@ -176,16 +175,14 @@ class _Run:
             ("r3", _older_encoders(repository, variants / "r3")),
         ):
             create(home, name, source, MILVUS, source / "personalise.json")
-        for name in ("r1", "r2"):
-            self._releasing.stage(name, self._catalogue, relevance=False)
-            self._remember(f"{name} staged beside")
+        self._stage("r1")
         self._releasing.promote("r1")
+        self._stage("r2")
         same = self._under_load(("r1", "r2"), "r2", count, "same embedding version")
-        self._releasing.stage("r3", self._catalogue, relevance=False)
-        self._remember("r3 staged beside")
+        self._stage("r3")
         current = self._releasing_current()
         other = self._under_load((current, "r3"), "r3", max(count // 10, 2), "another embedding version")
-        self._remember("after promotions, r1 to r3 less what is out")
+        self._remember("r2 unloaded, r1 and r3 loaded")
         return {
             "machine": f"{describe()}; client and server share it",
             "command": f"make swaps ARGS='--items {len(self._items)} --swaps {count} --rate {self._rate:g}'",
@@ -196,6 +193,10 @@ class _Run:
             "runs": [same, other],
             "memory_mib": self._memory,
         }
+
+    def _stage(self, name: str) -> None:
+        self._releasing.stage(name, self._catalogue, relevance=False)
+        self._remember(f"{name} staged beside")
 
     def _under_load(self, names: tuple[str, str], new: str, count: int, what: str) -> dict[str, Any]:
         references = {name: self._reference(name) for name in names}
