@@ -56,8 +56,8 @@ def test_a_model_that_comes_within_the_same_tick_of_the_clock_is_loaded_too(tmp_
 
         async def look() -> None:
             staged.step()
-            while staged.is_busy:
-                await asyncio.sleep(0)
+            await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+            assert not staged.is_busy
 
         put(folder, "rerank__r1")
         await look()
