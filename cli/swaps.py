@@ -167,7 +167,7 @@ class _Run:
         self._seconds: dict[str, list[float]] = {}
 
     def measure(self, count: int) -> dict[str, Any]:
-        home, repository = self._releasing.home, self._stack.settings.model_repository
+        home, repository = self._releasing.home, self._stack.settings.model_repository.absolute()
         variants = home / "variants"
         self._remember("own set alone")
         for name, source in (

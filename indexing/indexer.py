@@ -100,12 +100,12 @@ class Indexer:
             RequestError: it passes the checks no more (limits may have changed).
         """
         async with self._locks.hold([item_id]):
-            state = await self._items.state(item_id)
-            if state.item is None:
-                await self._rows.delete(state.row_ids)
-                await self._items.delete(item_id)
-                return
             with self._targets.using() as targets:
+                state = await self._items.state(item_id)
+                if state.item is None:
+                    await self._rows.delete(state.row_ids)
+                    await self._items.delete(item_id)
+                    return
                 wanted, kept = targets, False
                 if versions is not None and not state.pending:
                     wanted, kept = tuple(target for target in targets if target.version in versions), True
@@ -114,8 +114,8 @@ class Indexer:
     async def _upsert(self, draft: ItemDraft) -> UpsertOutcome:
         item = checked_item(draft, self._limits, self._settings.max_media)
         hashes = await asyncio.to_thread(hashes_of, draft.media)
-        state = await self._items.state(item.id)
         with self._targets.using() as targets:
+            state = await self._items.state(item.id)
             changed, rows = await self._put(item, draft.media, hashes, state, targets)
         # A version that came meanwhile: whoever looks for items that lack it may have looked already.
         while self._targets.now is not targets:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ class Targets:
         self.now = targets
         self.behind = asyncio.Event()
         """Set when some item may lack some version."""
-        self._uses: Counter[Target] = Counter()
+        self._under_way: set[object] = set()
 
     def change(self, *targets: Target) -> None:
         """From now on changes go to these; one that is under way is completed in those that are new."""
@@ -45,18 +44,15 @@ class Targets:
     @contextmanager
     def using(self) -> Iterator[tuple[Target, ...]]:
         """The targets of now, for a change that takes as long as the block."""
-        targets = self.now
-        self._uses.update(targets)
+        change = object()
+        self._under_way.add(change)
         try:
-            yield targets
+            yield self.now
         finally:
-            self._uses.subtract(targets)
+            self._under_way.discard(change)
 
-    async def unused(self, encoder: Encoder) -> None:
-        """Returns when no change asks ``encoder`` any more; its target must be out of ``now``."""
-        while any(  # noqa: ASYNC110 - changes take seconds, and nobody else waits for their end
-            count and target.encoder is encoder for target, count in self._uses.items()
-        ):
+    async def settled(self) -> None:
+        """Returns when every change that is under way now has ended: none goes by former targets any more."""
+        before = set(self._under_way)
+        while before & self._under_way:  # noqa: ASYNC110 - changes take seconds, and little waits for their end
             await asyncio.sleep(_LOOK_S)
-        for target in [target for target, count in self._uses.items() if not count]:
-            del self._uses[target]

@@ -70,9 +70,9 @@ class EmbeddingVersions:
         if tuple(targets) != self._targets.now:
             self._targets.change(*targets)
 
-    async def left(self, encoder: Encoder) -> None:
-        """Returns when no change of an item asks ``encoder`` any more."""
-        await self._targets.unused(encoder)
+    async def settled(self) -> None:
+        """Returns when no change of an item goes by what was written to before."""
+        await self._targets.settled()
 
     async def drop(self, version: str) -> None:
         """Removes its collections and what is known of them; safe to repeat.

@@ -38,8 +38,8 @@ class Catalogue(Protocol):
         """From now on items are indexed in these versions, and cannot do without ``required``."""
         ...
 
-    async def left(self, encoder: Encoder) -> None:
-        """Returns when no change of an item asks ``encoder`` any more."""
+    async def settled(self) -> None:
+        """Returns when no change of an item goes by what was written to before."""
         ...
 
     async def drop(self, version: str) -> None:

@@ -197,7 +197,7 @@ class Follower:
     async def _retire(self, runtime: Runtime) -> None:
         while runtime.searches:  # noqa: ASYNC110 - searches take seconds at most, and nobody else waits for it
             await asyncio.sleep(_LOOK_S)
-        await self._catalogue.left(runtime.encoder)
+        await self._catalogue.settled()
         version, pause_s = runtime.embedding_set.version, _FIRST_PAUSE_S
         dropped = False
         while not dropped:

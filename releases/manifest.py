@@ -108,6 +108,8 @@ def create(
             versions.setdefault(model.name, _newest(model))
             for path in _files(model, versions[model.name]):
                 sources[str(path.relative_to(repository))] = path
+        if missing := [model for model in versions if f"{model}/config.pbtxt" not in sources]:
+            raise ValueError(f"the repository lacks {', '.join(missing)}")
         hashes = {}
         for relative, source in sources.items():
             target = partial / "files" / relative

@@ -163,7 +163,8 @@ class ItemStore:
         await self._write(lambda db: db.begin(item_id, row_ids))
 
     async def commit(self, item: CatalogueItem, row_ids: Sequence[str]) -> None:
-        """Stores an item whose rows in Milvus are exactly ``row_ids``, and ends what ``begin`` noted."""
+        """Stores an item whose rows in Milvus are exactly those of ``row_ids`` that ``begin`` noted, and ends
+        the note."""
 
         def work(db: ItemsDb) -> None:
             self._remove_unused(db, db.commit(item, row_ids))

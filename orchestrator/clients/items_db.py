@@ -206,9 +206,15 @@ class ItemsDb:
             )
 
     def commit(self, item: CatalogueItem, row_ids: Iterable[str]) -> list[str]:
-        """Stores an item whose rows are exactly ``row_ids``. Hashes of media that it no longer has."""
+        """Stores an item whose rows are exactly those of ``row_ids`` that were noted before. Hashes of media
+        that it no longer has.
+
+        What is not noted any more is of a version that was forgotten while the item changed.
+        """
         with self._transaction():
             before = self._hashes_of(item.id)
+            found = self._connection.execute("SELECT row_id FROM rows WHERE item_id = ?", (item.id,))
+            noted = {row[0] for row in found}
             self._erase(item.id)
             self._connection.execute(
                 "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -230,7 +236,7 @@ class ItemsDb:
                 ],
             )
             self._connection.executemany(
-                "INSERT INTO rows VALUES (?, ?)", [(item.id, row_id) for row_id in row_ids]
+                "INSERT INTO rows VALUES (?, ?)", [(item.id, row_id) for row_id in row_ids if row_id in noted]
             )
         return sorted(before - {m.sha256 for m in item.media})
 

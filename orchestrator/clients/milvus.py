@@ -139,22 +139,24 @@ class VectorStore:
     async def missing(self, row_ids: Sequence[str]) -> set[str]:
         """Those of ``row_ids`` that are not stored in every space they belong to."""
         absent: set[str] = set()
-        async with self._milvus.call("get"):
-            for (space, version), ids in _by_collection(row_ids).items():
-                found: set[str] = set()
-                if version in self._milvus.versions:
-                    rows = self._tables.get(space, version, ids, [mapping.ROW_ID])
-                    found = {row[mapping.ROW_ID] async for row in rows}
-                absent.update(set(ids) - found)
+        with self._milvus.keeping():
+            async with self._milvus.call("get"):
+                for (space, version), ids in _by_collection(row_ids).items():
+                    found: set[str] = set()
+                    if version in self._milvus.versions:
+                        rows = self._tables.get(space, version, ids, [mapping.ROW_ID])
+                        found = {row[mapping.ROW_ID] async for row in rows}
+                    absent.update(set(ids) - found)
         return absent
 
     async def ready(self) -> bool:
         """Whether every collection answers."""
         try:
-            async with self._milvus.call("readiness check", _READY_S):
-                for space, version in self._collections():
-                    async for _ in self._tables.get(space, version, ["-"], [mapping.ROW_ID]):
-                        pass
+            with self._milvus.keeping():
+                async with self._milvus.call("readiness check", _READY_S):
+                    for space, version in list(self._collections()):
+                        async for _ in self._tables.get(space, version, ["-"], [mapping.ROW_ID]):
+                            pass
         except Exception:  # whatever is wrong, it is not ready
             return False
         return True
@@ -206,33 +208,41 @@ class VectorStore:
     ) -> None:
         """Gives stored rows other fields and leaves their vectors; ids not stored are passed over."""
         fields = mapping.item_fields(price, available, category, tags, self._milvus.spec)
-        await self._tables.rewrite(self._stored(row_ids), fields)
+        with self._milvus.keeping():
+            await self._tables.rewrite(self._stored(row_ids), fields)
 
     async def mark_deleted(self, item_ids: Sequence[str]) -> int:
         """Hides every row of these items, of any version, from searches. The number of rows hidden."""
-        collections = list(self._collections())
-        found = await asyncio.gather(*(self._tables.ids_of_items(*each, item_ids) for each in collections))
-        hidden = dict(zip(collections, found, strict=True))
-        await self._tables.rewrite(hidden, {"deleted": True})
+        with self._milvus.keeping():
+            collections = list(self._collections())
+            found = await asyncio.gather(
+                *(self._tables.ids_of_items(*each, item_ids) for each in collections)
+            )
+            hidden = dict(zip(collections, found, strict=True))
+            await self._tables.rewrite(hidden, {"deleted": True})
         return sum(len(ids) for (space, _), ids in hidden.items() if space == "unified")
 
     async def deleted_rows(self) -> Mapping[str, list[str]]:
         """Ids of the rows marked deleted, of any version, by item."""
         found: dict[str, set[str]] = defaultdict(set)
-        for collection in self._collections():
-            name = collection_name(*collection)
-            async with self._milvus.call("list") as client, self._milvus.reading(name):
-                for row in await client.query(
-                    name,
-                    filter="deleted == true",
-                    output_fields=[mapping.ROW_ID, "item_id"],
-                    **ONCE,
-                ):
-                    found[row["item_id"]].add(row[mapping.ROW_ID])
+        with self._milvus.keeping():
+            for name in [collection_name(*collection) for collection in self._collections()]:
+                async with self._milvus.call("list") as client, self._milvus.reading(name):
+                    for row in await client.query(
+                        name,
+                        filter="deleted == true",
+                        output_fields=[mapping.ROW_ID, "item_id"],
+                        **ONCE,
+                    ):
+                        found[row["item_id"]].add(row[mapping.ROW_ID])
         return {item: sorted(ids) for item, ids in found.items()}
 
     async def delete(self, row_ids: Sequence[str]) -> None:
         """Removes rows from every space they stand in; ids not stored are passed over."""
+        with self._milvus.keeping():
+            await self._delete(row_ids)
+
+    async def _delete(self, row_ids: Sequence[str]) -> None:
         async with self._milvus.call("delete") as client:
             for collection, ids in self._stored(row_ids).items():
                 name = collection_name(*collection)

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ ONCE: Final[dict[str, Any]] = {"retry_times": 1}
 """pymilvus would try for minutes; callers have deadlines and decide for themselves."""
 
 _START_S: Final = 120.0
+_LOOK_S: Final = 0.02
 
 # pymilvus logs failed requests with their filters; failures reach our log as errors of ours.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL + 1)
@@ -49,6 +50,7 @@ class Connection:
         self._lite = None if settings.uri else LiteProcess(home / "data" / "milvus")
         self._guard = LiteGuard(self._flush, self.spec.flush or FlushPolicy(rows=1, idle_s=1))
         self._client: AsyncMilvusClient | None = None
+        self._under_way: set[object] = set()
 
     @property
     def is_lite(self) -> bool:
@@ -106,9 +108,22 @@ class Connection:
                     # What its log brought back after a crash is slow to search until flushed.
                     await client.flush(collection_name(space, version))
 
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Held around what goes over the collections of all versions: none of them goes meanwhile."""
+        call = object()
+        self._under_way.add(call)
+        try:
+            yield
+        finally:
+            self._under_way.discard(call)
+
     async def drop(self, version: str) -> None:
         """See ``VectorStore.drop``."""
         self._steps.pop(version, None)
+        before = set(self._under_way)
+        while before & self._under_way:  # noqa: ASYNC110 - each ends soon by its own deadline
+            await asyncio.sleep(_LOOK_S)
         async with self.call("drop") as client:
             for space in self.spec.collections:
                 await self._guard.forget(collection_name(space, version))

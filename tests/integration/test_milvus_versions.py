@@ -173,7 +173,7 @@ async def test_a_version_is_filled_and_swapped_under_searches(store: VectorStore
         versions.write({NEW: new.encoder}, required=NEW)
         tasks[0].cancel()
         await asyncio.gather(tasks[0], return_exceptions=True)
-        await versions.left(old.encoder)
+        await versions.settled()
         await versions.drop_all_but(NEW)
         await indexer.upsert(draft(31, media=()))
         assert "item.0031" in await found(store, NEW)

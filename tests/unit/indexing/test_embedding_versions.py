@@ -255,7 +255,7 @@ async def test_a_version_goes_whole_and_can_come_again(
         assert versions.progress()[NEW].complete
         await both.check(*(f"item.{n:04d}" for n in range(3)))
         versions.write({OLD: both.old.encoder}, required=OLD)
-        await versions.left(both.new.encoder)
+        await versions.settled()
         await versions.drop_all_but(OLD)
         assert await items.versions() == {OLD}
         assert NEW not in versions.progress()
@@ -270,9 +270,29 @@ async def test_nobody_unloads_what_a_change_still_asks(
     task = asyncio.create_task(both.indexer.upsert(draft(1)))
     await asyncio.sleep(0.02)
     both.targets.change(both.old)
-    await both.targets.unused(both.new.encoder)
+    await both.targets.settled()
     assert task.done() or both.new.encoder.at_once == 0  # type: ignore[attr-defined]
     await task
+
+
+async def test_a_version_that_goes_during_a_change_leaves_no_note(
+    both: Both, rows: MemoryRows, items: ItemStore
+) -> None:
+    """A note that came back would make the version look filled when it comes again."""
+    both.begin()
+    await both.indexer.upsert(draft(1))
+    tending = make_maintenance(both.indexer, rows, items)
+    versions = EmbeddingVersions(Collections(rows), items, both.targets, tending)
+    versions.write({OLD: both.old.encoder}, required=OLD)
+    await versions.settled()
+    async with both.indexer._locks.hold(["item.0001"]):
+        state = await items.state("item.0001")
+        assert state.item is not None
+        await items.begin("item.0001", [])
+        await versions.drop(NEW)
+        await items.commit(replace(state.item, price=2.5), state.row_ids)
+    assert await items.versions() == {OLD}
+    assert await items.lacking(NEW) == ["item.0001"]
 
 
 async def test_an_item_store_of_before_is_taken_over(tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ async def test_state_follows_begin_commit_and_delete(tmp_path: Path) -> None:
         state = await store.state("a")
         assert (state.item, state.pending, state.row_ids) == (None, True, ("v1/1", "v2/2"))
         assert await store.pending() == ["a"]
-        await store.commit(CatalogueItem(id="a"), ["v2/2", "v2/3"])
+        await store.begin("a", ["v2/3"])
+        await store.commit(CatalogueItem(id="a"), ["v2/2", "v2/3", "v9/unnoted"])
         state = await store.state("a")
         assert (state.pending, state.row_ids) == (False, ("v2/2", "v2/3"))
         assert (await store.pending(), await store.row_count("v2")) == ([], 2)

@@ -123,7 +123,7 @@ class Shop:
     def write(self, encoders: Mapping[str, Encoder], required: str) -> None:
         self.writes, self.required = dict(encoders), required
 
-    async def left(self, encoder: Encoder) -> None:
+    async def settled(self) -> None:
         pass
 
     async def drop(self, version: str) -> None:
