@@ -1,6 +1,7 @@
 """What a release must show: it is what its export measured, and answers no worse than what is served.
 
-Queries are those of the validation split: a gate chooses, and nothing may be chosen by the test split.
+Queries are those of the validation split, and no input is of the test split: a gate chooses, and nothing may
+be chosen by that.
 """
 
 from __future__ import annotations
@@ -69,8 +70,9 @@ async def encoder_figures(client: Client, home: Path, manifest: Manifest, catalo
         ReleaseError: an export recorded nothing that can be held against.
         ControlError: a model does not answer.
     """
-    payloads = choose(catalogue)
-    texts = [item.description for item in read_manifest(catalogue) if item.description][:TEXTS]
+    payloads = choose(catalogue, without="test")
+    items = (item for item in read_manifest(catalogue) if item.split != "test")
+    texts = [item.description for item in items if item.description][:TEXTS]
     figures = []
     for modality in Modality:
         inputs = [text.encode() for text in texts] if modality is Modality.TEXT else [payloads.of(modality)]

@@ -16,7 +16,7 @@ from google.protobuf import text_format
 
 from releases.errors import ReleaseError
 from releases.manifest import Manifest, files_dir, sha256_of
-from releases.naming import OWN_MODELS, SEPARATOR, releases_dir
+from releases.naming import MODELS, OWN_MODELS, SEPARATOR, releases_dir
 from serving.errors import RepositoryError
 from serving.repository import read_config, read_staged
 
@@ -30,7 +30,7 @@ _REQUIRED_FILES = "required_files"
 
 def models_dir(home: Path) -> Path:
     """The second model repository."""
-    return releases_dir(home) / "models"
+    return releases_dir(home) / MODELS
 
 
 def public_models(home: Path, name: str) -> list[str]:

@@ -92,6 +92,8 @@ def create(
     partial = folder.with_name(f".{name}.{os.getpid()}.partial")
     try:
         embedding = _embedding(repository / EMBEDDING)
+        if name == embedding["embedding_version"]:
+            raise ValueError("the repository's own set is served under its embedding version")
         versions = {
             model: str(said["version"])
             for model, said in (
