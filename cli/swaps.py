@@ -1,6 +1,6 @@
 """`make swaps`: releases swapped under load on a system of its own: what fails, is mixed, costs.
 
-python -m cli.swaps [--items 60] [--swaps 100] [--rate 4] [--out reports]
+python -m cli.swaps [--items 60] [--swaps 100] [--rate 12] [--out reports]
 
 Three releases: `r1` is the repository's own set, `r2` has other fusion weights, `r3` has the encoders of the
 version before, so another embedding version. An answer is mixed when its scores are not those that its
@@ -51,6 +51,8 @@ DEADLINE_S = 30.0
 LIMIT = 10
 SEED = 0
 QUERIES = 24
+AROUND_S = 20.0
+"""Load before the first swap and after the last one."""
 
 console = Console(stderr=True)
 
@@ -181,7 +183,7 @@ class _Run:
         same = self._under_load(("r1", "r2"), "r2", count, "same embedding version")
         self._stage("r3")
         current = self._releasing_current()
-        other = self._under_load((current, "r3"), "r3", max(count // 10, 2), "another embedding version")
+        other = self._under_load((current, "r3"), "r3", max(count // 5, 2), "another embedding version")
         self._remember("r2 unloaded, r1 and r3 loaded")
         return {
             "machine": f"{describe()}; client and server share it",
@@ -207,7 +209,7 @@ class _Run:
             async with load.running():
                 load.phase = "before"
                 began = time.perf_counter()
-                await asyncio.sleep(30)
+                await asyncio.sleep(AROUND_S)
                 load.phase = "swaps"
                 for number in range(count):
                     change: Callable[[], Any] = (
@@ -219,7 +221,7 @@ class _Run:
                     await asyncio.to_thread(change)
                     took.append(time.perf_counter() - started)
                 load.phase = "after"
-                await asyncio.sleep(30)
+                await asyncio.sleep(AROUND_S)
                 console.print(f"{what}: {count} swaps in {time.perf_counter() - began:.0f} s")
 
         asyncio.run(run())
@@ -310,7 +312,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m cli.swaps", description="Releases swapped under load.")
     parser.add_argument("--items", type=int, default=60)
     parser.add_argument("--swaps", type=int, default=100)
-    parser.add_argument("--rate", type=float, default=4.0, help="requests a second")
+    parser.add_argument("--rate", type=float, default=12.0, help="requests a second")
     parser.add_argument("--out", type=Path, default=Path("reports"))
     arguments = parser.parse_args()
     return exit_code(lambda: swaps(arguments.items, arguments.swaps, arguments.rate, arguments.out))
