@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank attend retrain evaluate bench peers loadtest faults dashboard-picture flame-picture proto up down clean
+.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank attend retrain evaluate bench peers loadtest swaps faults dashboard-picture flame-picture proto up down clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -99,6 +99,9 @@ loadtest: env-test triton models ## steps, spike, soak and overload -> reports/l
 
 faults: env-test triton models ## what breaks under load, and how it comes back -> reports/faults.json (ARGS="--only stub,redis", ...)
 	@$(BIN)/python -m cli.faults $(ARGS)
+
+swaps: env-test triton models ## 100 swaps of releases under load -> reports/swaps.json (ARGS="--swaps 20 --rate 2", ...)
+	@$(BIN)/python -m cli.swaps $(ARGS)
 
 proto: env-test ## generate sensorium/v1 from proto/
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. proto/sensorium/v1/sensorium.proto

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from catalogue import ManifestItem, read_manifest
+from catalogue import ManifestItem, Split, read_manifest
 from media import Kind, Limits, Modality, decode_audio, decode_image, sniff
 
 __all__ = ["Payloads", "choose"]
@@ -37,9 +37,12 @@ class Payloads:
         return content[modality.value]
 
 
-def choose(manifest: Path) -> Payloads:
-    """The item with the median description, the first picture, sound and both put into one clip."""
-    items = list(read_manifest(manifest))
+def choose(manifest: Path, without: Split | None = None) -> Payloads:
+    """The item with the median description, the first picture, sound and both put into one clip.
+
+    Of all items, or of those that are not of the split ``without``.
+    """
+    items = [item for item in read_manifest(manifest) if without is None or item.split != without]
     limits = Limits()
     texts = sorted((item.description for item in items if item.description), key=len)
     image = first(items, Modality.IMAGE, limits)

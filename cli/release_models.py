@@ -16,7 +16,8 @@ from google.protobuf import text_format
 
 from releases.errors import ReleaseError
 from releases.manifest import Manifest, files_dir, sha256_of
-from releases.naming import OWN_MODELS, SEPARATOR, releases_dir
+from releases.naming import MODELS, OWN_MODELS, SEPARATOR, releases_dir
+from serving.errors import RepositoryError
 from serving.repository import read_config, read_staged
 
 __all__ = ["models_dir", "public_models", "remove_models", "write_models"]
@@ -29,7 +30,7 @@ _REQUIRED_FILES = "required_files"
 
 def models_dir(home: Path) -> Path:
     """The second model repository."""
-    return releases_dir(home) / "models"
+    return releases_dir(home) / MODELS
 
 
 def public_models(home: Path, name: str) -> list[str]:
@@ -59,7 +60,7 @@ def write_models(home: Path, manifest: Manifest, repository: Path) -> list[str]:
         for folder in sorted(partial.iterdir(), key=lambda each: each.name.startswith("embed_")):
             shutil.rmtree(target / folder.name, ignore_errors=True)
             folder.rename(target / folder.name)
-    except OSError as error:
+    except (OSError, RepositoryError) as error:
         raise ReleaseError(f"the models of release {manifest.name} cannot be written: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -1,6 +1,6 @@
 """`make swaps`: releases swapped under load on a system of its own: what fails, is mixed, costs.
 
-python -m cli.swaps [--items 60] [--swaps 100] [--rate 4] [--out reports]
+python -m cli.swaps [--items 60] [--swaps 100] [--rate 12] [--out reports]
 
 Three releases: `r1` is the repository's own set, `r2` has other fusion weights, `r3` has the encoders of the
 version before, so another embedding version. An answer is mixed when its scores are not those that its
@@ -51,6 +51,8 @@ DEADLINE_S = 30.0
 LIMIT = 10
 SEED = 0
 QUERIES = 24
+AROUND_S = 20.0
+"""Load before the first swap and after the last one."""
 
 console = Console(stderr=True)
 
@@ -164,10 +166,9 @@ class _Run:
         )
         self._queries = _queries(items)
         self._memory: dict[str, float] = {}
-        self._seconds: dict[str, list[float]] = {}
 
     def measure(self, count: int) -> dict[str, Any]:
-        home, repository = self._releasing.home, self._stack.settings.model_repository
+        home, repository = self._releasing.home, self._stack.settings.model_repository.absolute()
         variants = home / "variants"
         self._remember("own set alone")
         for name, source in (
@@ -176,16 +177,14 @@ class _Run:
             ("r3", _older_encoders(repository, variants / "r3")),
         ):
             create(home, name, source, MILVUS, source / "personalise.json")
-        for name in ("r1", "r2"):
-            self._releasing.stage(name, self._catalogue, relevance=False)
-            self._remember(f"{name} staged beside")
+        self._stage("r1")
         self._releasing.promote("r1")
+        self._stage("r2")
         same = self._under_load(("r1", "r2"), "r2", count, "same embedding version")
-        self._releasing.stage("r3", self._catalogue, relevance=False)
-        self._remember("r3 staged beside")
+        self._stage("r3")
         current = self._releasing_current()
-        other = self._under_load((current, "r3"), "r3", max(count // 10, 2), "another embedding version")
-        self._remember("after promotions, r1 to r3 less what is out")
+        other = self._under_load((current, "r3"), "r3", max(count // 5, 2), "another embedding version")
+        self._remember("r2 unloaded, r1 and r3 loaded")
         return {
             "machine": f"{describe()}; client and server share it",
             "command": f"make swaps ARGS='--items {len(self._items)} --swaps {count} --rate {self._rate:g}'",
@@ -197,6 +196,10 @@ class _Run:
             "memory_mib": self._memory,
         }
 
+    def _stage(self, name: str) -> None:
+        self._releasing.stage(name, self._catalogue, relevance=False)
+        self._remember(f"{name} staged beside")
+
     def _under_load(self, names: tuple[str, str], new: str, count: int, what: str) -> dict[str, Any]:
         references = {name: self._reference(name) for name in names}
         load = Load(self._stack.target, self._queries, self._rate, references)
@@ -206,7 +209,7 @@ class _Run:
             async with load.running():
                 load.phase = "before"
                 began = time.perf_counter()
-                await asyncio.sleep(30)
+                await asyncio.sleep(AROUND_S)
                 load.phase = "swaps"
                 for number in range(count):
                     change: Callable[[], Any] = (
@@ -218,7 +221,7 @@ class _Run:
                     await asyncio.to_thread(change)
                     took.append(time.perf_counter() - started)
                 load.phase = "after"
-                await asyncio.sleep(30)
+                await asyncio.sleep(AROUND_S)
                 console.print(f"{what}: {count} swaps in {time.perf_counter() - began:.0f} s")
 
         asyncio.run(run())
@@ -309,7 +312,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m cli.swaps", description="Releases swapped under load.")
     parser.add_argument("--items", type=int, default=60)
     parser.add_argument("--swaps", type=int, default=100)
-    parser.add_argument("--rate", type=float, default=4.0, help="requests a second")
+    parser.add_argument("--rate", type=float, default=12.0, help="requests a second")
     parser.add_argument("--out", type=Path, default=Path("reports"))
     arguments = parser.parse_args()
     return exit_code(lambda: swaps(arguments.items, arguments.swaps, arguments.rate, arguments.out))

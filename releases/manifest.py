@@ -92,6 +92,8 @@ def create(
     partial = folder.with_name(f".{name}.{os.getpid()}.partial")
     try:
         embedding = _embedding(repository / EMBEDDING)
+        if name == embedding["embedding_version"]:
+            raise ValueError("the repository's own set is served under its embedding version")
         versions = {
             model: str(said["version"])
             for model, said in (
@@ -106,6 +108,8 @@ def create(
             versions.setdefault(model.name, _newest(model))
             for path in _files(model, versions[model.name]):
                 sources[str(path.relative_to(repository))] = path
+        if missing := [model for model in versions if f"{model}/config.pbtxt" not in sources]:
+            raise ValueError(f"the repository lacks {', '.join(missing)}")
         hashes = {}
         for relative, source in sources.items():
             target = partial / "files" / relative

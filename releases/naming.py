@@ -7,7 +7,7 @@ from pathlib import Path
 
 from releases.errors import ReleaseError
 
-__all__ = ["OWN_MODELS", "SEPARATOR", "check_name", "model_name", "releases_dir"]
+__all__ = ["MODELS", "OWN_MODELS", "SEPARATOR", "check_name", "model_name", "releases_dir"]
 
 SEPARATOR = "__"
 OWN_MODELS = (
@@ -21,6 +21,9 @@ OWN_MODELS = (
 )
 """Models that each staged release has for itself. The others, decoders and transcription, are shared."""
 
+MODELS = "models"
+"""Where the models of staged releases are, among the releases: no name for one."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
 
@@ -28,6 +31,8 @@ def check_name(name: str) -> str:
     """``name`` itself. Raises ReleaseError when no release can be called so."""
     if not _NAME.fullmatch(name):
         raise ReleaseError(f"{name!r} is no name for a release: 1 to 32 of a-z, 0-9 and -, no - in front")
+    if name == MODELS:
+        raise ReleaseError(f"{name!r} is no name for a release: the models of all of them are there")
     return name
 
 

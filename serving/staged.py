@@ -24,6 +24,8 @@ __all__ = ["LOADING", "UNLOADING", "Staged"]
 
 LOADING, UNLOADING = "loading", "unloading"
 
+_TICK_NS = 100_000_000
+
 log = structlog.get_logger("serving")
 
 
@@ -68,12 +70,15 @@ class Staged:
             seen = 0
         if seen == self._seen:
             return frozenset()
-        self._seen = seen
+        # Another model may still come within the tick of the clock that this time is of.
+        self._seen = seen if time.time_ns() - seen > _TICK_NS else -1
         before, self._wanted = self._wanted, read_staged(self._settings.staged, self._settings.config_name)
         gone = {name: steps for name, steps in before.items() if name not in self._wanted}
         new = {name: steps for name, steps in self._wanted.items() if name not in before}
         for name in gone:
             self.working.pop(name, None)
+        if not gone and not new:
+            return frozenset()
         self._state.staged |= dict.fromkeys(gone, UNLOADING) | dict.fromkeys(new, LOADING)
         self._task = asyncio.create_task(self._change(gone, new))
         return frozenset(gone)

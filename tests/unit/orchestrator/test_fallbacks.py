@@ -13,11 +13,12 @@ from fakes import EMBEDDING_SET
 from fixtures_orchestrator import MakeWorld, World
 from PIL import Image
 
-from media import Limits, Modality
+from media import Modality
 from orchestrator.errors import CircuitOpenError, DependencyDeadlineError, UnavailableError
 from orchestrator.guarded import GuardedEncoder, GuardedStore
-from orchestrator.pipeline import Pipeline
+from orchestrator.lineup import Served
 from orchestrator.query import QueryPart, SearchOptions
+from orchestrator.runtime import Runtime
 from orchestrator.settings import BreakerSettings, BudgetSettings, RetrySettings
 from orchestrator.types import Transcript
 
@@ -42,11 +43,10 @@ def picture() -> bytes:
 
 
 def guarded(world: World) -> tuple[GuardedEncoder, GuardedStore]:
-    """Puts the world's pipeline behind breakers, as the composition root does."""
+    """Puts the world's runtime behind breakers, as the composition root does."""
     encoder, store = GuardedEncoder(world.encoder, world.settings), GuardedStore(world.store, world.settings)
-    world.pipeline = Pipeline(
-        world.settings, Limits(), world.embedding_set, encoder, store, world.items, world.feedback
-    )
+    runtime = Runtime("r", "r", world.embedding_set, world.encoder, store, world.common, None, encoder)
+    world.served = Served(runtime)
     encoder.guards.report_to(world.service.metrics)
     store.guards.report_to(world.service.metrics)
     return encoder, store

@@ -154,3 +154,11 @@ def test_own_models_have_names_of_their_own() -> None:
     assert model_name("encode_text", None) == "encode_text"
     assert model_name("decode_text", "r1") == "decode_text"
     assert model_name("transcribe_audio", "r1") == "transcribe_audio"
+
+
+def test_the_repositorys_own_set_keeps_its_name(home: Path, repository: Path) -> None:
+    with pytest.raises(ReleaseError, match="own set is served under its embedding version"):
+        create(home, repository, EMBEDDING["embedding_version"])
+    with pytest.raises(ReleaseError, match="the models of all of them are there"):
+        create(home, repository, "models")
+    assert manifest.names(home) == []
