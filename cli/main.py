@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,7 @@ from catalogue import CatalogueError, is_plain_folder, read_catalogue
 from cli import release
 from cli.client import Client, ClientError
 from cli.filters import FilterSyntaxError, parse_filters
+from cli.glance import glance_table, scrape
 from cli.indexing import index_items
 from cli.keys import keys
 from cli.processes import ProcessError
@@ -125,13 +127,19 @@ def search(
 
 @app.command()
 def status(to_json: ToJson = False, target: Target = None) -> None:
-    """What runs, with which weights, and how much is indexed."""
-    with reported(), Client(target or Stack(load_settings()).target) as client:
-        answer = client.status()
+    """What runs, with which weights, how much is indexed, and, of the system here, how it does."""
+    with reported():
+        stack = Stack(load_settings())
+        with Client(target or stack.target) as client:
+            answer = client.status()
         if to_json:
             sys.stdout.write(json_format.MessageToJson(answer) + "\n")
-        else:
-            out.print(status_table(answer))
+            return
+        out.print(status_table(answer))
+        if target is None and (first := scrape(f"{stack.page}/metrics")) is not None:
+            time.sleep(1)
+            last = scrape(f"{stack.page}/metrics")
+            out.print(glance_table(first, last or first, scrape(stack.triton_metrics), stack.memory_bytes()))
 
 
 @app.command()

@@ -22,7 +22,17 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["ProcessError", "Record", "exclusive", "last_lines", "python", "read_record", "start", "stop"]
+__all__ = [
+    "ProcessError",
+    "Record",
+    "exclusive",
+    "last_lines",
+    "python",
+    "read_record",
+    "resident_bytes",
+    "start",
+    "stop",
+]
 
 
 class ProcessError(Exception):
@@ -51,6 +61,20 @@ class Record:
         except psutil.NoSuchProcess:
             return None
         return process
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process and its descendants; pages that they share count for each. 0: it ended."""
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0
+    size = 0
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            size += member.memory_info().rss
+    return size
 
 
 @contextlib.contextmanager

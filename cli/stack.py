@@ -61,6 +61,17 @@ class Stack:
         scheme = "http" if self.settings.api.tls_certificate_file is None else "https"
         return f"{scheme}://{bracketed(self.settings.api.host)}:{self.settings.api.http_port}"
 
+    @property
+    def triton_metrics(self) -> str:
+        """URL of the embedded Triton's metrics."""
+        return f"http://127.0.0.1:{self.environ.get('SENSORIUM_SERVING_METRICS_PORT', '8002')}/metrics"
+
+    def memory_bytes(self) -> dict[str, int]:
+        """Resident memory of each process of this system that runs, with its children."""
+        run_dir = self.settings.home / "run"
+        records = {name: processes.read_record(name, run_dir) for name in self.names}
+        return {name: processes.resident_bytes(record.pid) for name, record in records.items() if record}
+
     def up(self, waiting: Callable[[str, float], None] = lambda _what, _elapsed_s: None) -> list[str]:
         """Starts what does not run and waits until all of it is ready; `waiting` is told what for.
 

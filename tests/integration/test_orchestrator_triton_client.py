@@ -53,6 +53,7 @@ class Kserve(service_pb2_grpc.GRPCInferenceServiceServicer):
             },
         }
         self.delay_s = 0.0
+        self.metadata_calls = 0
         self.unready: set[str] = set()
 
     async def ModelInfer(self, request, context):  # noqa: N802
@@ -70,6 +71,7 @@ class Kserve(service_pb2_grpc.GRPCInferenceServiceServicer):
         return service_pb2.ModelReadyResponse(ready=request.name not in self.unready)
 
     async def ModelMetadata(self, request, context):  # noqa: N802
+        self.metadata_calls += 1
         if request.name == "rerank":
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such model")
         versions = ("9", "10") if request.name == "encode_text" else ("1",)
@@ -240,6 +242,15 @@ async def test_the_highest_version_counts(kserve: Kit) -> None:
     models = await kserve[1].models()
     assert (models["encode_text"], models["embed_text"]) == ("10", "1")
     assert "rerank" not in models
+
+
+async def test_versions_are_not_asked_for_again_at_once(kserve: Kit) -> None:
+    server, client = kserve
+    models = await client.models()
+    asked = server.metadata_calls
+    assert asked > 0
+    assert await client.models() == models
+    assert server.metadata_calls == asked
 
 
 async def test_calls_go_round_the_servers_behind_a_name() -> None:
