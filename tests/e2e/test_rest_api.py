@@ -419,6 +419,10 @@ async def test_logs_hold_times_and_no_content(rest: Rest, capsys: pytest.Capture
     world.items.fail["get_many"] = KeyError("sekret cause")
     await client.post("/v1/search", json={"parts": [{"text": "sekret words"}]})
     await client.post("/v1/search", json={"parts": [{"text": "a"}], "sekret": 1})
+    for content in (picture(), b"sekret bytes"):
+        form = {"request": (None, '{"parts": [{"file": "f"}]}'), "f": ("sekret.png", content, "image/sekret")}
+        response = await client.post("/v1/search", files=form)
+        assert response.status_code in (400, 415, 500)  # 500: the items still fail
     printed = "".join(capsys.readouterr())
     assert "request_id=" in printed
     assert "stages_ms=" in printed
