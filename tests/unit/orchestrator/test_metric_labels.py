@@ -11,6 +11,7 @@ from media import errors as media_errors
 from orchestrator import errors
 from orchestrator.errors import DependencyDeadlineError, SensoriumError
 from orchestrator.gate import Outcome
+from orchestrator.spans import SPAN_OUTCOMES
 from orchestrator.trace import STAGES
 from orchestrator.types import Modality
 from sensorium.v1 import sensorium_pb2 as pb
@@ -35,7 +36,9 @@ CLOSED = {
     "stage": STAGE_NAMES,
     "source": {"cache", "triton", "pipeline"},
     "reason": ADMITTED,
-    "outcome": {*CODES, *ADMITTED, "ok", "cancelled", "created", "updated", "unchanged", "refused"},
+    "outcome": {*CODES, *ADMITTED, *SPAN_OUTCOMES, "ok", "cancelled", "created", "updated", "unchanged"}
+    | {"refused", "degraded", "failed"},
+    "release": {"current", "canary", "other"},
 }
 
 
@@ -80,7 +83,7 @@ async def test_labels_are_of_closed_sets(world: World) -> None:
     for family in world.service.metrics.registry.collect():
         for sample in family.samples:
             for label, value in sample.labels.items():
-                if label not in ("le", "profile", "version"):  # bounds, and what the server itself serves
+                if label not in ("le", "profile", "version", "name"):  # bounds, and what the server serves
                     seen.setdefault(label, set()).add(value)
     assert set(seen) <= set(CLOSED)
     assert {"method", "modality", "target", "stage", "source", "outcome"} <= set(seen)
