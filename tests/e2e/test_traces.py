@@ -21,6 +21,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from orchestrator import spans
+from orchestrator.access.control import AccessControl
 from orchestrator.clients.triton import TritonClient
 from orchestrator.errors import ProtocolError
 from orchestrator.service import Service
@@ -76,16 +77,9 @@ def collector() -> Iterator[tuple[Receiver, str]]:
 
 def traced(world: World, endpoint: str, ratio: float) -> Tracing:
     tracing = Tracing(TracingSettings(endpoint=endpoint, sample_ratio=ratio))
-    world.service = Service(
-        world.pipeline,
-        world.writer,
-        world.encoder,
-        world.store,
-        world.items,
-        world.feedback,
-        world.personaliser,
-        tracing,
-    )
+    access = AccessControl(world.settings.access)
+    world.service.access.close()
+    world.service = Service(world.common, world.served, world.writer, world.store, access, tracing)
     return tracing
 
 

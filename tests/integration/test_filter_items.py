@@ -83,6 +83,7 @@ async def stored(store: VectorStore) -> Callable[[str], Awaitable[set[str]]]:
                 tags=tuple(item.tags),
             )
         )
+    await store.prepare("v")
     await store.upsert(rows)
     query = np.eye(1, UNIFIED_DIM, dtype=np.float32)
 

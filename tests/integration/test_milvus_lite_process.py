@@ -75,6 +75,7 @@ async def test_a_flush_that_fails_loses_no_row(tmp_path: Path) -> None:
     told: list[int] = []
     async with VectorStore(MilvusSettings(), tmp_path) as store:
         store.on_restart(lambda: told.append(1))
+        await store.prepare(VERSION)
         await store.upsert([row(n) for n in range(20)])
         before = lite_process(tmp_path)
         partitions = next((tmp_path / "data" / "milvus").rglob("partitions"))
@@ -87,7 +88,7 @@ async def test_a_flush_that_fails_loses_no_row(tmp_path: Path) -> None:
             moved.rename(partitions)
             while not told:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-        assert (await store.counts())[Modality.TEXT] == 20
+        assert (await store.counts(VERSION))[Modality.TEXT] == 20
         for number in range(20):
             query = row(number).embedding.unified[None]
             (hits,) = await store.search("unified", Modality.TEXT, query, 1, "", VERSION, 10.0)
@@ -98,6 +99,7 @@ async def test_without_room_a_write_is_refused_and_searches_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with VectorStore(MilvusSettings(), tmp_path) as store:
+        await store.prepare(VERSION)
         await store.upsert([row(1)])
         monkeypatch.setattr(milvus_lite, "_ROOM_BYTES", 1 << 60)
         with pytest.raises(UnavailableError):
@@ -107,7 +109,7 @@ async def test_without_room_a_write_is_refused_and_searches_go_on(
         assert [hit.item_id for hit in hits] == ["item.1"]
         monkeypatch.undo()
         await store.upsert([row(2)])
-        assert (await store.counts())[Modality.TEXT] == 2
+        assert (await store.counts(VERSION))[Modality.TEXT] == 2
 
 
 async def test_while_it_is_away_calls_fail_typed_and_soon(tmp_path: Path) -> None:
