@@ -107,6 +107,8 @@ class TritonServer:
 
     def start(self) -> None:
         """Launch. The last log is kept as tritonserver.log.1. Raises OSError when the binary cannot run."""
+        # Triton serves nothing where one of its repositories is missing.
+        self._settings.staged.mkdir(parents=True, exist_ok=True)
         run = self._settings.run
         log = run / LOG_FILE
         if log.exists():

@@ -103,7 +103,6 @@ class Supervisor:
 
     async def _serve(self, repository: Repository) -> str:
         """One life of a server, and why it ended."""
-        self._settings.staged.mkdir(parents=True, exist_ok=True)
         # What releases serve is there as soon as the server answers; Watch tells which of it works.
         staged = read_staged(self._settings.staged, self._settings.config_name)
         server = TritonServer(self._settings, [*repository.steps, *staged])
