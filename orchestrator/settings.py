@@ -143,9 +143,10 @@ class AdmissionSettings(_Group):
     max_offset: Count = 1000
     max_classifying: Count = 64
     """Requests whose content is being looked at, before it is known what they are."""
-    max_concurrent: Count = 32
+    max_concurrent: Count = 6
+    """Three for each of two cores: more make every search late and none sooner (docs/performance.md)."""
     max_waiting: Annotated[int, Ge(0)] = 64
-    max_wait_s: Seconds = 2.0
+    max_wait_s: Seconds = 0.5
     """Who has waited that long, or is expected to, is turned away."""
     batch_share: Annotated[float, Gt(0), Lt(1)] = 0.1
     """Of the work begun while both wait, what requests of priority BATCH get at least."""
