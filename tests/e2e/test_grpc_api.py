@@ -178,7 +178,7 @@ async def test_a_cancelled_call_ends_the_work(served: Served) -> None:
 
 
 async def test_who_finds_it_full_is_told_when_to_come_back(make_world: MakeWorld, serving: Serving) -> None:
-    world = make_world(admission=AdmissionSettings(max_concurrent=1, max_waiting=1))
+    world = make_world(admission=AdmissionSettings(max_concurrent=1, max_waiting=1, max_wait_s=30))
     world.store.delay_s["search"] = 0.5
     async with serving(world) as ports, grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
         api = rpc.SensoriumStub(channel)
@@ -199,7 +199,7 @@ async def test_who_finds_it_full_is_told_when_to_come_back(make_world: MakeWorld
 async def test_a_caller_that_leaves_the_queue_makes_room_at_once(
     make_world: MakeWorld, serving: Serving
 ) -> None:
-    world = make_world(admission=AdmissionSettings(max_concurrent=1, max_waiting=1))
+    world = make_world(admission=AdmissionSettings(max_concurrent=1, max_waiting=1, max_wait_s=30))
     world.store.delay_s["search"] = 30.0
     async with serving(world) as ports, grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
         api = rpc.SensoriumStub(channel)

@@ -199,7 +199,7 @@ async def test_a_caller_that_hangs_up_ends_the_work(rest: Rest) -> None:
 
 
 async def test_who_finds_it_full_is_told_when_to_come_back(make_world: MakeWorld, serving: Serving) -> None:
-    world = make_world(admission=AdmissionSettings(max_concurrent=1, max_waiting=1))
+    world = make_world(admission=AdmissionSettings(max_concurrent=1, max_waiting=1, max_wait_s=30))
     world.store.delay_s["search"] = 0.5
     async with (
         serving(world) as ports,
