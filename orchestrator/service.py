@@ -29,9 +29,10 @@ import structlog
 
 from orchestrator.access.caller import EVERYONE, Caller
 from orchestrator.access.control import AccessControl
-from orchestrator.access.scopes import AUDITED
+from orchestrator.access.scopes import AUDITED, Scope
 from orchestrator.common import Common
 from orchestrator.errors import (
+    ForbiddenError,
     InternalError,
     NotFoundError,
     RequestError,
@@ -138,6 +139,8 @@ class Service:
         request_id = uuid.uuid4().hex
         with self._request("Search", request_id, caller) as note:
             trace = Trace(self._tracing.stages())
+            if release and Scope.ADMIN not in caller.scopes:
+                raise ForbiddenError("to name the release that is to answer takes the scope admin")
             query = caller.asking(query_from_message(request, request_id))
             with self._served.holding(release, query.user, request_id) as (runtime, role):
                 note["release"] = runtime.release

@@ -199,6 +199,19 @@ async def test_good_credentials_of_both_kinds(guarded: Guarded) -> None:
         assert await code(call) is grpc.StatusCode.OK
 
 
+async def test_naming_a_release_takes_the_scope_admin(guarded: Guarded) -> None:
+    release = guarded.world.served.current.release
+    for scopes, allowed in (([Scope.SEARCH], False), ([Scope.SEARCH, Scope.ADMIN], True)):
+        headers = {**bearer(guarded.door.key(*scopes)), "x-sensorium-release": release}
+        answer = await guarded.rest.post("/v1/search", json=SEARCH, headers=headers)
+        assert answer.status_code == (200 if allowed else 403)
+        api = rpc.SensoriumStub(guarded.channel)  # type: ignore[no-untyped-call]
+        request = pb.SearchRequest(parts=[pb.QueryPart(text="green frog")])
+        metadata = tuple((name.lower(), value) for name, value in headers.items())
+        call = code(lambda: api.Search(request, metadata=metadata))  # noqa: B023 - awaited at once
+        assert await call is (grpc.StatusCode.OK if allowed else grpc.StatusCode.PERMISSION_DENIED)
+
+
 async def test_credentials_that_are_not_good(guarded: Guarded) -> None:
     door = guarded.door
     revoked = door.key()
