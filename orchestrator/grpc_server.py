@@ -109,7 +109,7 @@ class _Servicer(rpc.SensoriumServicer):
     ) -> pb.SearchResponse:
         try:
             release, caller = _release(context), _caller.get()
-            return await self._service.search(request, context.time_remaining(), release, caller)
+            return await self._service.search(request, context.time_remaining(), release, caller=caller)
         except SensoriumError as error:
             await _abort(context, error)
 

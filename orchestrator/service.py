@@ -6,7 +6,6 @@ goes wrong. A face adds its transport only.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 import uuid
@@ -14,20 +13,15 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
-    Awaitable,
-    Callable,
     Iterator,
-    Mapping,
     Sequence,
 )
 from contextlib import aclosing, contextmanager
 from functools import partial
-from importlib.metadata import version
-from typing import TypeVar
 
 import structlog
 
-from orchestrator.access.caller import EVERYONE, Caller
+from orchestrator.access.caller import Caller
 from orchestrator.access.control import AccessControl
 from orchestrator.access.scopes import AUDITED, Scope
 from orchestrator.common import Common
@@ -48,9 +42,9 @@ from orchestrator.logs import describe
 from orchestrator.metrics import Metrics
 from orchestrator.pipeline import Pipeline
 from orchestrator.release_watch import ReleaseWatch
-from orchestrator.release_wire import release_messages
 from orchestrator.settings import AccessSettings, TracingSettings
 from orchestrator.spans import Tracing
+from orchestrator.status import is_ready, status_message
 from orchestrator.trace import Trace
 from orchestrator.types import (
     CatalogueItem,
@@ -71,12 +65,9 @@ from sensorium.v1 import sensorium_pb2 as pb
 __all__ = ["Service"]
 
 _MAX_DELETED_IDS = 10_000
-_STATUS_S = 3.0
 _MAX_AUDITED_IDS = 20
 _AUDITED_NOTES = ("outcomes", "deleted", "unknown", "requests", "events")
 _ITEM_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-
-T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -133,7 +124,8 @@ class Service:
         request: pb.SearchRequest,
         timeout_s: float | None = None,
         release: str = "",
-        caller: Caller = EVERYONE,
+        *,
+        caller: Caller,
     ) -> pb.SearchResponse:
         """``release`` is the one that is to answer, "" for whichever is due. Raises: SensoriumError."""
         request_id = uuid.uuid4().hex
@@ -157,9 +149,7 @@ class Service:
             note["hits"], note["cached"] = len(response.hits), response.cached
             return response
 
-    async def upsert(
-        self, items: AsyncIterable[pb.Item], caller: Caller = EVERYONE
-    ) -> AsyncGenerator[pb.UpsertResult]:
+    async def upsert(self, items: AsyncIterable[pb.Item], caller: Caller) -> AsyncGenerator[pb.UpsertResult]:
         """One result per item, in order. Raises: SensoriumError."""
 
         async def drafts() -> AsyncIterator[ItemDraft]:
@@ -175,7 +165,7 @@ class Service:
                     self.metrics.upserted.labels(outcome.outcome.value).inc()
                     yield upsert_message(outcome)
 
-    async def upsert_one(self, item: pb.Item, caller: Caller = EVERYONE) -> pb.UpsertResult:
+    async def upsert_one(self, item: pb.Item, caller: Caller) -> pb.UpsertResult:
         """Raises: SensoriumError, that of the item if it is refused."""
 
         async def one() -> AsyncIterator[ItemDraft]:
@@ -190,7 +180,7 @@ class Service:
                 raise outcome.error
             return upsert_message(outcome)
 
-    async def delete(self, request: pb.DeleteRequest, caller: Caller = EVERYONE) -> pb.DeleteResponse:
+    async def delete(self, request: pb.DeleteRequest, caller: Caller) -> pb.DeleteResponse:
         """Raises: SensoriumError."""
         deleting = [each for each in request.ids[:_MAX_AUDITED_IDS] if _ITEM_ID.fullmatch(each)]
         with self._request("Delete", uuid.uuid4().hex, caller, items=deleting) as note:
@@ -202,12 +192,12 @@ class Service:
             note["deleted"], note["unknown"] = deleted, unknown
             return pb.DeleteResponse(deleted=deleted, unknown=unknown)
 
-    async def get(self, request: pb.GetRequest, caller: Caller = EVERYONE) -> pb.Item:
+    async def get(self, request: pb.GetRequest, caller: Caller) -> pb.Item:
         """Raises: SensoriumError."""
         with self._request("Get", uuid.uuid4().hex, caller):
             return item_message(await self._stored(request.id, caller))
 
-    async def item_with_media(self, item_id: str, caller: Caller = EVERYONE) -> CatalogueItem:
+    async def item_with_media(self, item_id: str, caller: Caller) -> CatalogueItem:
         """The item as stored, for whoever serves its media. Raises: SensoriumError."""
         with self._request("GetMedia", uuid.uuid4().hex, caller):
             return await self._stored(item_id, caller)
@@ -219,7 +209,7 @@ class Service:
             raise NotFoundError("there is no such item")
         return item
 
-    async def feedback(self, request: pb.FeedbackRequest, caller: Caller = EVERYONE) -> pb.FeedbackResponse:
+    async def feedback(self, request: pb.FeedbackRequest, caller: Caller) -> pb.FeedbackResponse:
         """Stores what a user did. Raises: SensoriumError."""
         with self._request("Feedback", uuid.uuid4().hex, caller) as note:
             user = caller.named(request.user)
@@ -228,9 +218,7 @@ class Service:
             note["stored"], note["known"], note["unknown"] = counts.stored, counts.known, counts.unknown
             return counts_message(counts)
 
-    async def erase_user(
-        self, request: pb.EraseUserRequest, caller: Caller = EVERYONE
-    ) -> pb.EraseUserResponse:
+    async def erase_user(self, request: pb.EraseUserRequest, caller: Caller) -> pb.EraseUserResponse:
         """Removes all that is stored of a user; of one who is unknown, nothing. Raises: SensoriumError."""
         with self._request("EraseUser", uuid.uuid4().hex, caller) as note:
             user = caller.named(request.user)
@@ -243,52 +231,14 @@ class Service:
     def _admitted(self, modality: Modality | None, waited_s: float, outcome: Outcome) -> None:
         self.metrics.observe_admission(modality.value if modality else "unknown", waited_s, outcome)
 
-    async def status(self, caller: Caller = EVERYONE) -> pb.Status:
-        """What is running. A dependency that does not answer is said to be so; nothing is raised for it.
-
-        How much others have, a caller with a filter is not told.
-        """
+    async def status(self, caller: Caller) -> pb.Status:
+        """What is running; see ``orchestrator.status``."""
         with self._request("GetStatus", uuid.uuid4().hex, caller):
-            no_rows: Mapping[Modality, int] = {}
-            no_models: Mapping[str, str] = {}
-            current = self._served.current
-            embedding_set, encoder = current.embedding_set, current.encoder
-            triton, milvus, items, rows, models = await asyncio.gather(
-                _within(encoder.ready, False),
-                _within(self._store.ready, False),
-                _within(self._items.count, None),
-                _within(lambda: self._store.counts(embedding_set.version), no_rows),
-                _within(encoder.models, no_models),
-            )
-            precision = embedding_set.precision
-            if caller.condition is not None:
-                rows = no_rows
-            states = {"triton": triton, "milvus": milvus, "items": items is not None}
-            return pb.Status(
-                version=version("sensorium"),
-                profile=embedding_set.profile,
-                embedding_version=embedding_set.version,
-                items=items if items and caller.condition is None else 0,
-                rows={modality.value: count for modality, count in rows.items()},
-                dependencies={name: "ready" if ok else "unavailable" for name, ok in states.items()},
-                models={
-                    # An ensemble, and what runs its steps in one process, has the precision of its encoder.
-                    name: f"{number} {precision.get(name.replace('embed_', 'encode_'), '')}".rstrip()
-                    for name, number in models.items()
-                },
-                release=current.release,
-                releases=release_messages(self._served),
-            )
+            return await status_message(self._served, self._store, self._items, caller)
 
     async def ready(self) -> bool:
         """Whether a search would find everything it needs."""
-        if self.stopping:
-            return False
-        return all(
-            await asyncio.gather(
-                _within(self._served.current.encoder.ready, False), _within(self._store.ready, False)
-            )
-        )
+        return not self.stopping and await is_ready(self._served, self._store)
 
     @contextmanager
     def _request(
@@ -338,11 +288,3 @@ class Service:
             if method in AUDITED and self.access.enabled:
                 noted = {name: note[name] for name in _AUDITED_NOTES if name in note}
                 self.access.audit.write(method, caller.id, outcome, request_id=request_id, **noted, **audited)
-
-
-async def _within(call: Callable[[], Awaitable[T]], otherwise: T) -> T:
-    try:
-        async with asyncio.timeout(_STATUS_S):
-            return await call()
-    except (SensoriumError, TimeoutError):
-        return otherwise

@@ -77,7 +77,7 @@ def build_app(service: Service, files: Files, settings: ApiSettings) -> ASGIApp:
         message = await read_search(request)
         release, caller = request.headers.get(RELEASE_HEADER, ""), _caller(request)
         return message_response(
-            await _unless_gone(request, service.search(message, timeout_s, release, caller))
+            await _unless_gone(request, service.search(message, timeout_s, release, caller=caller))
         )
 
     @app.put("/v1/items/{item_id}")

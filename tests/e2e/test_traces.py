@@ -21,6 +21,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from orchestrator import spans
+from orchestrator.access.caller import EVERYONE
 from orchestrator.access.control import AccessControl
 from orchestrator.clients.triton import TritonClient
 from orchestrator.errors import ProtocolError
@@ -137,7 +138,9 @@ async def test_the_ratio_decides_where_no_caller_did(make_world: MakeWorld) -> N
         with collector() as (receiver, endpoint):
             tracing = traced(world, endpoint, ratio)
             for _ in range(3):
-                await world.service.search(pb.SearchRequest(parts=[pb.QueryPart(text="a frog")]))
+                await world.service.search(
+                    pb.SearchRequest(parts=[pb.QueryPart(text="a frog")]), caller=EVERYONE
+                )
             await asyncio.to_thread(tracing.close)
         assert sum(span.name == "Search" for span in receiver.spans) == expected
 
@@ -154,7 +157,9 @@ async def test_a_collector_that_is_gone_costs_a_count(
     written = io.StringIO()
     with redirect_stderr(written):
         for number in range(60):
-            answer = await world.service.search(pb.SearchRequest(parts=[pb.QueryPart(text=f"frog {number}")]))
+            answer = await world.service.search(
+                pb.SearchRequest(parts=[pb.QueryPart(text=f"frog {number}")]), caller=EVERYONE
+            )
             assert not answer.degraded
         await asyncio.to_thread(tracing.close)
     counted = outcomes(world)

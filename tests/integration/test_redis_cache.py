@@ -11,6 +11,7 @@ from redis import Redis
 
 from cli.redis_server import RedisServer
 from media import Modality
+from orchestrator.access.caller import EVERYONE
 from orchestrator.cache import EmbeddingCache
 from orchestrator.cache_keys import embedding_key
 from orchestrator.clients.redis import RedisStore
@@ -46,13 +47,15 @@ async def test_processes_share_answers_and_embeddings(make_world: MakeWorld, red
     one, other = two_processes(make_world, redis_store)
     await one.add("frog", "green frog")
     await known(one)
-    first = await one.service.search(ask())
-    second = await other.service.search(ask())
+    first = await one.service.search(ask(), caller=EVERYONE)
+    second = await other.service.search(ask(), caller=EVERYONE)
     assert (first.cached, second.cached) == (False, True)
     assert second.hits == first.hits
     assert other.encoder.calls["embed"] == 0
     # Another question about the same content: the embedding alone is shared.
-    third = await other.service.search(pb.SearchRequest(parts=[pb.QueryPart(text=WORDS)], limit=3))
+    third = await other.service.search(
+        pb.SearchRequest(parts=[pb.QueryPart(text=WORDS)], limit=3), caller=EVERYONE
+    )
     assert not third.cached
     assert other.encoder.calls["embed"] == 0
 
@@ -63,20 +66,20 @@ async def test_a_change_reaches_the_other_process_within_the_bound(
     one, other = two_processes(make_world, redis_store)
     await one.add("frog", "green frog")
     await known(one)
-    await one.service.search(ask())
-    assert (await other.service.search(ask())).cached
+    await one.service.search(ask(), caller=EVERYONE)
+    assert (await other.service.search(ask(), caller=EVERYONE)).cached
     await one.add("toad", f"toad {WORDS}")
     await known(one)
-    assert "toad" in [hit.item.id for hit in (await one.service.search(ask())).hits]
+    assert "toad" in [hit.item.id for hit in (await one.service.search(ask(), caller=EVERYONE)).hits]
     other.common.generations._clock = lambda: time.monotonic() + 1.0  # one bound later
-    assert "toad" in [hit.item.id for hit in (await other.service.search(ask())).hits]
+    assert "toad" in [hit.item.id for hit in (await other.service.search(ask(), caller=EVERYONE)).hits]
 
 
 async def test_nothing_of_a_question_stands_in_a_key(
     make_world: MakeWorld, redis_store: MakeStore, redis_server: RedisServer
 ) -> None:
     world = make_world(cache=CacheSettings(), shared=redis_store())
-    await world.service.search(ask())
+    await world.service.search(ask(), caller=EVERYONE)
     contents = redis_contents(redis_server)
     assert len(contents) == 3  # generation, embedding, answer
     for key, value in contents.items():
@@ -141,29 +144,29 @@ async def test_a_redis_that_goes_away_is_a_miss_and_then_left_alone(
     world = make_world(cache=CacheSettings(), shared=store)
     await world.add("frog", "green frog")
     await known(world)
-    await world.service.search(ask("frog"))
-    assert (await world.service.search(ask("frog"))).cached
+    await world.service.search(ask("frog"), caller=EVERYONE)
+    assert (await world.service.search(ask("frog"), caller=EVERYONE)).cached
     redis_server.kill()
     try:
         for _ in range(5):
-            answer = await world.service.search(ask("frog"))
+            answer = await world.service.search(ask("frog"), caller=EVERYONE)
             assert answer.hits
             assert (answer.cached, list(answer.degraded)) == (False, [])
         assert store.failures == 1
         for pause_s in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0):
             failures = store.failures
             now_s[0] += pause_s - 0.01
-            assert (await world.service.search(ask("frog"))).hits
+            assert (await world.service.search(ask("frog"), caller=EVERYONE)).hits
             assert store.failures == failures
             now_s[0] += 0.02
-            assert (await world.service.search(ask("frog"))).hits
+            assert (await world.service.search(ask("frog"), caller=EVERYONE)).hits
             assert store.failures == failures + 1
     finally:
         redis_server.start()
     now_s[0] += 10.0
     world.common.generations._clock = lambda: time.monotonic() + 10.0
-    await world.service.search(ask("frog"))
-    assert (await world.service.search(ask("frog"))).cached
+    await world.service.search(ask("frog"), caller=EVERYONE)
+    assert (await world.service.search(ask("frog"), caller=EVERYONE)).cached
 
 
 async def test_a_redis_that_hangs_costs_one_timeout(redis_server: RedisServer) -> None:

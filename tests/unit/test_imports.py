@@ -99,6 +99,7 @@ RINGS: tuple[frozenset[str], ...] = (
     frozenset({"runtime"}),
     frozenset({"pipeline", "lineup"}),
     frozenset({"release_wire", "release_watch", "follow"}),
+    frozenset({"status"}),
     frozenset({"service"}),
     frozenset({"grpc_server", "rest"}),
     frozenset({"server"}),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from fixtures_orchestrator import MakeWorld, World
 
+from orchestrator.access.caller import EVERYONE
 from orchestrator.errors import OverloadedError, UnavailableError
 from orchestrator.generations import BOUND_S, Generations
 from orchestrator.query import QueryPart, SearchOptions, SearchQuery, SearchResult
@@ -28,8 +29,8 @@ def ask(words: str, **fields: object) -> pb.SearchRequest:
 
 
 async def test_the_second_answer_is_the_first_one_under_its_own_name(shop: World) -> None:
-    first = await shop.service.search(ask("frog"))
-    second = await shop.service.search(ask("frog"))
+    first = await shop.service.search(ask("frog"), caller=EVERYONE)
+    second = await shop.service.search(ask("frog"), caller=EVERYONE)
     assert (first.cached, second.cached) == (False, True)
     assert second.hits == first.hits
     assert (second.candidates, second.embedding_version) == (first.candidates, first.embedding_version)
@@ -60,12 +61,12 @@ async def test_the_second_answer_is_the_first_one_under_its_own_name(shop: World
     ],
 )
 async def test_another_question_gets_an_answer_of_its_own(shop: World, other: pb.SearchRequest) -> None:
-    await shop.service.search(ask("frog"))
-    assert not (await shop.service.search(other)).cached
+    await shop.service.search(ask("frog"), caller=EVERYONE)
+    assert not (await shop.service.search(other, caller=EVERYONE)).cached
 
 
 async def test_what_means_the_same_shares_an_answer(shop: World) -> None:
-    await shop.service.search(ask("frog"))
+    await shop.service.search(ask("frog"), caller=EVERYONE)
     for same in (
         ask("frog", limit=10),
         ask("frog", mmr_lambda=0.5),
@@ -73,56 +74,58 @@ async def test_what_means_the_same_shares_an_answer(shop: World) -> None:
         ask("frog", priority=pb.Priority.BATCH),
         ask("  frog "),
     ):
-        assert (await shop.service.search(same)).cached
+        assert (await shop.service.search(same, caller=EVERYONE)).cached
 
 
 async def test_a_change_of_the_catalogue_is_seen_at_once(shop: World) -> None:
-    await shop.service.search(ask("frog"))
+    await shop.service.search(ask("frog"), caller=EVERYONE)
     await shop.add("toad", "green frog and toad")
-    after = await shop.service.search(ask("frog"))
+    after = await shop.service.search(ask("frog"), caller=EVERYONE)
     assert not after.cached
     assert "toad" in [hit.item.id for hit in after.hits]
-    await shop.service.delete(pb.DeleteRequest(ids=["toad"]))
-    assert "toad" not in [hit.item.id for hit in (await shop.service.search(ask("frog"))).hits]
-    assert (await shop.service.search(ask("frog"))).cached
+    await shop.service.delete(pb.DeleteRequest(ids=["toad"]), EVERYONE)
+    assert "toad" not in [
+        hit.item.id for hit in (await shop.service.search(ask("frog"), caller=EVERYONE)).hits
+    ]
+    assert (await shop.service.search(ask("frog"), caller=EVERYONE)).cached
 
 
 async def test_an_answer_begun_before_a_change_is_not_given_after_it(shop: World) -> None:
     shop.items.delay_s["get_many"] = 0.2
-    begun = asyncio.create_task(shop.service.search(ask("frog")))
+    begun = asyncio.create_task(shop.service.search(ask("frog"), caller=EVERYONE))
     await asyncio.sleep(0.1)
     await shop.add("toad", "green frog and toad")
     await begun
-    assert "toad" in [hit.item.id for hit in (await shop.service.search(ask("frog"))).hits]
+    assert "toad" in [hit.item.id for hit in (await shop.service.search(ask("frog"), caller=EVERYONE)).hits]
 
 
 async def test_what_a_named_user_is_shown_is_theirs_and_recorded(shop: World) -> None:
-    await shop.service.search(ask("frog"))
-    answers = [await shop.service.search(ask("frog", user="ann")) for _ in range(2)]
+    await shop.service.search(ask("frog"), caller=EVERYONE)
+    answers = [await shop.service.search(ask("frog", user="ann"), caller=EVERYONE) for _ in range(2)]
     assert not any(answer.cached for answer in answers)
     assert shop.feedback.calls["record"] == 2
-    assert (await shop.service.search(ask("frog"))).cached
+    assert (await shop.service.search(ask("frog"), caller=EVERYONE)).cached
 
 
 async def test_an_answer_that_lacks_something_is_not_kept(shop: World) -> None:
     shop.store.fail["vectors"] = UnavailableError("milvus", "down")
-    assert (await shop.service.search(ask("green"))).degraded
+    assert (await shop.service.search(ask("green"), caller=EVERYONE)).degraded
     shop.store.fail.clear()
-    whole = await shop.service.search(ask("green"))
+    whole = await shop.service.search(ask("green"), caller=EVERYONE)
     assert (whole.cached, list(whole.degraded)) == (False, [])
-    assert (await shop.service.search(ask("green"))).cached
+    assert (await shop.service.search(ask("green"), caller=EVERYONE)).cached
 
 
 async def test_a_kept_answer_takes_no_place(make_world: MakeWorld) -> None:
     world = make_world(cache=ON, admission=AdmissionSettings(max_concurrent=1, max_waiting=0))
     await world.add("frog", "green frog")
-    await world.service.search(ask("frog"))
+    await world.service.search(ask("frog"), caller=EVERYONE)
     world.store.delay_s["search"] = 30.0
-    busy = asyncio.create_task(world.service.search(ask("slow")))
+    busy = asyncio.create_task(world.service.search(ask("slow"), caller=EVERYONE))
     await asyncio.sleep(0.1)
-    assert (await world.service.search(ask("frog"))).cached
+    assert (await world.service.search(ask("frog"), caller=EVERYONE)).cached
     with pytest.raises(OverloadedError):
-        await world.service.search(ask("another"))
+        await world.service.search(ask("another"), caller=EVERYONE)
     busy.cancel()
     await asyncio.gather(busy, return_exceptions=True)
 
@@ -130,7 +133,7 @@ async def test_a_kept_answer_takes_no_place(make_world: MakeWorld) -> None:
 async def test_equal_questions_at_once_are_worked_out_once(shop: World) -> None:
     shop.store.delay_s["search"] = 0.1
     before = shop.store.calls["search"]
-    answers = await asyncio.gather(*(shop.service.search(ask("frog")) for _ in range(20)))
+    answers = await asyncio.gather(*(shop.service.search(ask("frog"), caller=EVERYONE) for _ in range(20)))
     assert shop.store.calls["search"] - before == 4  # one per target modality
     assert sum(answer.cached for answer in answers) == 19
     assert len({answer.request_id for answer in answers}) == 20
@@ -139,15 +142,16 @@ async def test_equal_questions_at_once_are_worked_out_once(shop: World) -> None:
 async def test_nobody_waits_for_the_flight_of_one_who_goes_behind(shop: World) -> None:
     shop.store.delay_s["search"] = 0.1
     answers = await asyncio.gather(
-        shop.service.search(ask("frog", priority=pb.Priority.BATCH)), shop.service.search(ask("frog"))
+        shop.service.search(ask("frog", priority=pb.Priority.BATCH), caller=EVERYONE),
+        shop.service.search(ask("frog"), caller=EVERYONE),
     )
     assert [answer.cached for answer in answers] == [False, False]
-    assert (await shop.service.search(ask("frog", priority=pb.Priority.BATCH))).cached
+    assert (await shop.service.search(ask("frog", priority=pb.Priority.BATCH), caller=EVERYONE)).cached
 
 
 async def test_when_the_one_who_works_leaves_another_takes_over(shop: World) -> None:
     shop.store.delay_s["search"] = 0.2
-    tasks = [asyncio.create_task(shop.service.search(ask("frog"))) for _ in range(4)]
+    tasks = [asyncio.create_task(shop.service.search(ask("frog"), caller=EVERYONE)) for _ in range(4)]
     await asyncio.sleep(0.05)
     tasks[0].cancel()
     _, *answers = await asyncio.gather(*tasks, return_exceptions=True)
@@ -160,9 +164,9 @@ async def test_when_the_one_who_works_leaves_another_takes_over(shop: World) -> 
 
 async def test_a_deadline_of_the_one_who_works_is_not_the_others(shop: World) -> None:
     shop.store.delay_s["search"] = 0.2
-    hurried = asyncio.create_task(shop.service.search(ask("frog"), 0.1))
+    hurried = asyncio.create_task(shop.service.search(ask("frog"), 0.1, caller=EVERYONE))
     await asyncio.sleep(0.02)
-    patient = asyncio.create_task(shop.service.search(ask("frog")))
+    patient = asyncio.create_task(shop.service.search(ask("frog"), caller=EVERYONE))
     _, answer = await asyncio.gather(hurried, patient, return_exceptions=True)
     assert isinstance(answer, pb.SearchResponse)
     assert hurried.exception() is not None or hurried.result().degraded
@@ -171,11 +175,13 @@ async def test_a_deadline_of_the_one_who_works_is_not_the_others(shop: World) ->
 async def test_a_failure_is_nobody_elses(shop: World) -> None:
     shop.store.delay_s["search"] = 0.05
     shop.store.fail["search"] = UnavailableError("milvus", "down")
-    results = await asyncio.gather(*(shop.service.search(ask("x")) for _ in range(3)), return_exceptions=True)
+    results = await asyncio.gather(
+        *(shop.service.search(ask("x"), caller=EVERYONE) for _ in range(3)), return_exceptions=True
+    )
     assert all(isinstance(result, UnavailableError) for result in results)
     assert shop.store.calls["search/text"] == 3
     shop.store.fail.clear()
-    assert not (await shop.service.search(ask("x"))).cached
+    assert not (await shop.service.search(ask("x"), caller=EVERYONE)).cached
 
 
 async def test_it_is_bounded_in_bytes(make_world: MakeWorld) -> None:
@@ -183,25 +189,25 @@ async def test_it_is_bounded_in_bytes(make_world: MakeWorld) -> None:
     for number in range(20):
         await world.add(f"i{number}", f"frog number {number}")
     for number in range(20):
-        await world.service.search(ask(f"frog {number}", limit=3))
+        await world.service.search(ask(f"frog {number}", limit=3), caller=EVERYONE)
         assert world.common.answers.size_bytes <= 4000
     assert world.common.answers.size_bytes > 0
-    assert (await world.service.search(ask("frog 19", limit=3))).cached
-    assert not (await world.service.search(ask("frog 0", limit=3))).cached
+    assert (await world.service.search(ask("frog 19", limit=3), caller=EVERYONE)).cached
+    assert not (await world.service.search(ask("frog 0", limit=3), caller=EVERYONE)).cached
 
 
 async def test_it_is_bounded_in_time(make_world: MakeWorld) -> None:
     world = make_world(cache=CacheSettings(answers_ttl_s=0.05))
     await world.add("frog", "green frog")
-    await world.service.search(ask("frog"))
+    await world.service.search(ask("frog"), caller=EVERYONE)
     await asyncio.sleep(0.1)
-    assert not (await world.service.search(ask("frog"))).cached
+    assert not (await world.service.search(ask("frog"), caller=EVERYONE)).cached
 
 
 async def test_0_bytes_switch_it_off(make_world: MakeWorld) -> None:
     world = make_world(cache=CacheSettings(answers_max_bytes=0))
     await world.add("frog", "green frog")
-    assert not any([(await world.service.search(ask("frog"))).cached for _ in range(3)])
+    assert not any([(await world.service.search(ask("frog"), caller=EVERYONE)).cached for _ in range(3)])
 
 
 async def test_hits_of_a_zipf_workload(shop: World) -> None:

@@ -9,6 +9,7 @@ from fixtures_orchestrator import World
 
 from media import errors as media_errors
 from orchestrator import errors
+from orchestrator.access.caller import EVERYONE
 from orchestrator.errors import DependencyDeadlineError, SensoriumError
 from orchestrator.gate import Outcome
 from orchestrator.spans import SPAN_OUTCOMES
@@ -56,14 +57,14 @@ async def send_everything(world: World) -> None:
         pb.SearchRequest(),
     ]
     calls = [
-        *(service.search(request) for request in requests),
-        service.get(pb.GetRequest(id=MARKER)),
-        service.delete(pb.DeleteRequest(ids=[MARKER])),
-        service.delete(pb.DeleteRequest()),
-        service.upsert_one(pb.Item(id=MARKER)),
-        service.erase_user(pb.EraseUserRequest(user=MARKER)),
-        service.feedback(pb.FeedbackRequest(user=MARKER)),
-        service.status(),
+        *(service.search(request, caller=EVERYONE) for request in requests),
+        service.get(pb.GetRequest(id=MARKER), EVERYONE),
+        service.delete(pb.DeleteRequest(ids=[MARKER]), EVERYONE),
+        service.delete(pb.DeleteRequest(), EVERYONE),
+        service.upsert_one(pb.Item(id=MARKER), EVERYONE),
+        service.erase_user(pb.EraseUserRequest(user=MARKER), EVERYONE),
+        service.feedback(pb.FeedbackRequest(user=MARKER), EVERYONE),
+        service.status(EVERYONE),
     ]
     refused = 0
     for call in calls:
@@ -74,7 +75,7 @@ async def send_everything(world: World) -> None:
     assert 0 < refused < len(calls)
     world.store.fail["search"] = DependencyDeadlineError("milvus", MARKER)
     with pytest.raises(SensoriumError):
-        await service.search(pb.SearchRequest(parts=[pb.QueryPart(text=f"{MARKER} again")]))
+        await service.search(pb.SearchRequest(parts=[pb.QueryPart(text=f"{MARKER} again")]), caller=EVERYONE)
 
 
 async def test_labels_are_of_closed_sets(world: World) -> None:

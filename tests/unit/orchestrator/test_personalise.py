@@ -10,6 +10,7 @@ from fixtures_orchestrator import STRENGTHS, World
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.access.caller import EVERYONE
 from orchestrator.errors import ConfigurationError, RequestError, UnavailableError
 from orchestrator.feedback import Event, EventKind
 from orchestrator.personalise import move
@@ -81,7 +82,7 @@ async def test_erased_is_as_before(shop: World) -> None:
     plain = await shop.search("mug")
     await click(shop, "red")
     assert ids(await shop.search("mug", user="ann")) != ids(plain)
-    await shop.service.erase_user(pb.EraseUserRequest(user="ann"))
+    await shop.service.erase_user(pb.EraseUserRequest(user="ann"), EVERYONE)
     again = await shop.search("mug", user="ann")
     assert [hit.score for hit in again.hits] == [hit.score for hit in plain.hits]
     assert ids(again) == ids(plain)
@@ -90,17 +91,17 @@ async def test_erased_is_as_before(shop: World) -> None:
 async def test_feedback_through_the_service_is_felt_at_once(shop: World) -> None:
     for number in range(4):
         answer = await shop.service.search(
-            pb.SearchRequest(parts=[pb.QueryPart(text="mug")], user="ann", mmr_lambda=1.0)
+            pb.SearchRequest(parts=[pb.QueryPart(text="mug")], user="ann", mmr_lambda=1.0), caller=EVERYONE
         )
         blue = [hit.item.id for hit in answer.hits if hit.item.id.startswith("blue")]
         request = pb.FeedbackRequest(user="ann")
         for item in blue:
             request.events.add(request_id=answer.request_id, item_id=item, kind=pb.FeedbackEvent.CLICK)
-        found = await shop.service.feedback(request)
+        found = await shop.service.feedback(request, EVERYONE)
         assert (found.stored, found.known, found.unknown) == (3, 0, 0), number
-        assert (await shop.service.feedback(request)).known == 3
+        assert (await shop.service.feedback(request, EVERYONE)).known == 3
     last = await shop.service.search(
-        pb.SearchRequest(parts=[pb.QueryPart(text="mug")], user="ann", mmr_lambda=1.0)
+        pb.SearchRequest(parts=[pb.QueryPart(text="mug")], user="ann", mmr_lambda=1.0), caller=EVERYONE
     )
     # A pair has the same words; the tie is broken by the clicks alone, as the scores of nobody show.
     scores = {hit.item.id: hit.score for hit in last.hits}
@@ -111,10 +112,10 @@ async def test_feedback_through_the_service_is_felt_at_once(shop: World) -> None
 
 
 async def test_what_is_shown_to_a_user_is_recorded_and_to_nobody_is_not(shop: World) -> None:
-    await shop.service.search(pb.SearchRequest(parts=[pb.QueryPart(text="mug")]))
+    await shop.service.search(pb.SearchRequest(parts=[pb.QueryPart(text="mug")]), caller=EVERYONE)
     assert not shop.feedback.impressions
     answer = await shop.service.search(
-        pb.SearchRequest(parts=[pb.QueryPart(text="mug")], user="ann", offset=2, limit=2)
+        pb.SearchRequest(parts=[pb.QueryPart(text="mug")], user="ann", offset=2, limit=2), caller=EVERYONE
     )
     (impression,) = shop.feedback.impressions.values()
     assert impression.request_id == answer.request_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fixtures_orchestrator import MakeWorld, World
 
+from orchestrator.access.caller import EVERYONE
 from orchestrator.errors import DependencyDeadlineError
 from sensorium.v1 import sensorium_pb2 as pb
 
@@ -18,7 +19,7 @@ def ask(text: str, **fields: object) -> pb.SearchRequest:
 
 async def test_a_pair_counts_what_was_searched_and_what_was_found(world: World) -> None:
     await world.add("frog", "green frog")
-    await world.service.search(ask("green frog"))
+    await world.service.search(ask("green frog"), caller=EVERYONE)
     assert value(world, "sensorium_answers_total", modality="text") == 1
     assert value(world, "sensorium_empty_answers_total", modality="text") == 0
     pair = {"modality": "text", "target": "text"}
@@ -32,20 +33,20 @@ async def test_a_pair_counts_what_was_searched_and_what_was_found(world: World) 
 
 
 async def test_an_empty_catalogue_gives_an_empty_answer(world: World) -> None:
-    await world.service.search(ask("green frog"))
+    await world.service.search(ask("green frog"), caller=EVERYONE)
     assert value(world, "sensorium_empty_answers_total", modality="text") == 1
     assert value(world, "sensorium_pair_empty_total", modality="text", target="text") == 1
 
 
 async def test_what_was_not_searched_is_not_counted(world: World) -> None:
-    await world.service.search(ask("green frog", target_modalities=[pb.IMAGE]))
+    await world.service.search(ask("green frog", target_modalities=[pb.IMAGE]), caller=EVERYONE)
     assert value(world, "sensorium_pair_searches_total", modality="text", target="image") == 1
     assert value(world, "sensorium_pair_searches_total", modality="text", target="text") == 0
 
 
 async def test_later_pages_are_no_measure(world: World) -> None:
     await world.add("frog", "green frog")
-    await world.service.search(ask("green frog", offset=10))
+    await world.service.search(ask("green frog", offset=10), caller=EVERYONE)
     assert value(world, "sensorium_answers_total", modality="text") == 0
     assert value(world, "sensorium_empty_answers_total", modality="text") == 0
 
@@ -54,7 +55,7 @@ async def test_a_degraded_answer_counts_once(world: World) -> None:
     await world.add("frog", "green frog")
     world.store.fail["search/image"] = DependencyDeadlineError("milvus", "slow")
     world.store.fail["search/video"] = DependencyDeadlineError("milvus", "slow")
-    response = await world.service.search(ask("green frog"))
+    response = await world.service.search(ask("green frog"), caller=EVERYONE)
     assert len(response.degraded) > 1
     assert value(world, "sensorium_degraded_answers_total", modality="text") == 1
 

@@ -16,6 +16,7 @@ from fixtures_orchestrator import MakeWorld, World
 
 from indexing import Progress
 from media import Modality
+from orchestrator.access.caller import EVERYONE
 from orchestrator.calibrate import EmbeddingSet
 from orchestrator.errors import RequestError, SchemaMismatchError, UnavailableError
 from orchestrator.follow import Follower
@@ -146,7 +147,7 @@ class Shop:
 
     async def ask(self, words: str = "frog", release: str = "", **fields: object) -> pb.SearchResponse:
         request = pb.SearchRequest(parts=[pb.QueryPart(text=words)], **fields)  # type: ignore[arg-type]
-        return await self.world.service.search(request, release=release)
+        return await self.world.service.search(request, release=release, caller=EVERYONE)
 
 
 @pytest.fixture
@@ -181,7 +182,7 @@ async def test_without_a_state_the_repositorys_own_set_answers(shop: Shop) -> No
     answer = await shop.ask()
     assert (answer.release, answer.embedding_version) == (VERSION, VERSION)
     assert [hit.item.id for hit in answer.hits][:1] == ["frog"]
-    status = await shop.world.service.status()
+    status = await shop.world.service.status(EVERYONE)
     assert status.release == VERSION
     assert {name: (one.role, one.state) for name, one in status.releases.items()} == {
         VERSION: ("current", "ready")
@@ -194,7 +195,7 @@ async def test_a_staged_release_answers_whoever_names_it(shop: Shop) -> None:
     assert (await shop.ask(release="r1")).release == "r1"
     with pytest.raises(RequestError, match="no such release"):
         await shop.ask(release="r2")
-    status = await shop.world.service.status()
+    status = await shop.world.service.status(EVERYONE)
     assert status.releases["r1"].role == "staged"
     assert shop.built == ["r1"]
 
@@ -203,7 +204,7 @@ async def test_promotion_and_rollback(shop: Shop) -> None:
     await shop.set(staged=("r1",))
     await shop.set(current="r1", staged=())
     assert (await shop.ask()).release == "r1"
-    status = await shop.world.service.status()
+    status = await shop.world.service.status(EVERYONE)
     assert {name: one.role for name, one in status.releases.items()} == {VERSION: "previous", "r1": "current"}
     await shop.set(current=None, previous="r1")
     assert (await shop.ask()).release == VERSION
@@ -235,7 +236,7 @@ async def test_what_cannot_be_built_changes_nothing_and_is_said(shop: Shop, trou
     shop.broken["r1"] = trouble
     await shop.set(current="r1")
     assert (await shop.ask()).release == VERSION
-    status = await shop.world.service.status()
+    status = await shop.world.service.status(EVERYONE)
     assert (status.release, status.releases["r1"].state) == (VERSION, str(trouble))
     await shop.follower.step()
     assert shop.built == ["r1"], "not again at once"
@@ -251,7 +252,7 @@ async def test_models_that_are_not_loaded_are_waited_for(shop: Shop) -> None:
     shop.encoders["r1"] = VersionedEncoder(VERSION)
     shop.encoders["r1"].loaded = False
     await shop.set(current="r1")
-    status = await shop.world.service.status()
+    status = await shop.world.service.status(EVERYONE)
     assert (status.release, status.releases["r1"].state) == (VERSION, "its models are not ready")
     shop.encoders["r1"].loaded = True
     shop.now_s += 2
@@ -272,7 +273,7 @@ async def test_another_version_answers_nobody_until_it_is_filled(shop: Shop) -> 
         await shop.set(**changes)
         answer = await shop.ask()
         assert (answer.release, answer.embedding_version) == (VERSION, VERSION)
-        status = await shop.world.service.status()
+        status = await shop.world.service.status(EVERYONE)
         assert status.releases["r1"].state == "backfill"
         assert (status.releases["r1"].items_done, status.releases["r1"].items_total) == (1, 3)
     await fill(shop, "other-2")
@@ -301,14 +302,14 @@ async def test_a_search_keeps_the_release_it_began_with(shop: Shop) -> None:
     task = asyncio.create_task(shop.ask("green"))
     await asyncio.sleep(0.05)
     await shop.set(current="r1", previous="r1", staged=())
-    status = await shop.world.service.status()
+    status = await shop.world.service.status(EVERYONE)
     assert (status.release, status.releases[VERSION].role) == ("r1", "retiring")
     assert not shop.dropped
     answer = await task
     assert (answer.release, answer.embedding_version) == (VERSION, VERSION)
     await asyncio.sleep(0.1)
     assert shop.dropped == [VERSION]
-    assert VERSION not in (await shop.world.service.status()).releases
+    assert VERSION not in (await shop.world.service.status(EVERYONE)).releases
 
 
 async def test_swaps_under_searches(shop: Shop) -> None:
@@ -399,7 +400,7 @@ async def test_a_canary_that_fails_is_rolled_back(shop: Shop) -> None:
             await shop.ask(f"frog {number}")
         except UnavailableError:
             continue
-    status = await shop.world.service.status()
+    status = await shop.world.service.status(EVERYONE)
     (comparison,) = status.releases["r1"].comparisons
     assert (comparison.modality, list(comparison.breaches)) == ("text", ["errors"])
     assert comparison.canary.error_rate == 1.0
