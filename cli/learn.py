@@ -18,9 +18,13 @@ from orchestrator.settings import load_settings
 
 __all__ = ["fusion", "reranker"]
 
-# Nobody waits for the answers that something is learned from: a busy machine must not degrade them.
+# Nobody waits for the answers that something is learned from: a busy machine must not degrade or refuse them.
 PATIENT = {
-    f"SENSORIUM_BUDGET__{stage}_S": "50" for stage in ("REQUEST", "EMBED", "TRANSCRIBE", "RETRIEVE", "ANSWER")
+    **{
+        f"SENSORIUM_BUDGET__{stage}_S": "50"
+        for stage in ("REQUEST", "EMBED", "TRANSCRIBE", "RETRIEVE", "ANSWER")
+    },
+    "SENSORIUM_ADMISSION__MAX_WAIT_S": "50",
 }
 # Weights are learned from evidence that was neither weighed nor added to before.
 PLAIN = {
