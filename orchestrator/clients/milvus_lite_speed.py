@@ -50,7 +50,7 @@ class _Segment:
 
 
 class _NothingWaits:
-    """A memtable without rows; it may hold deletions."""
+    """A memtable without rows or deletions."""
 
     def __init__(self, memtable: Any) -> None:
         self.delete_index_snapshot = memtable.delete_index_snapshot
