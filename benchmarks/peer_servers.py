@@ -81,7 +81,13 @@ class Server:
         return sum(sum(each.cpu_times()[:2]) for each in self.family())
 
     def freeze(self) -> None:
+        """Returns when every process stands still, which is some time after the signal."""
         self._signal(signal.SIGSTOP)
+        began = time.monotonic()
+        while self.freezable and any(_awake(each) for each in self.family()):
+            if time.monotonic() - began > STOP_TIMEOUT_S:
+                raise PeerError(f"{self.name} does not stand still after SIGSTOP")
+            time.sleep(0.01)
 
     def wake(self) -> None:
         self._signal(signal.SIGCONT)
@@ -93,6 +99,13 @@ class Server:
             for each in self.family():
                 with contextlib.suppress(psutil.NoSuchProcess):
                     each.send_signal(number)
+
+
+def _awake(process: psutil.Process) -> bool:
+    try:
+        return process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import hypothesis
@@ -15,6 +16,15 @@ hypothesis.settings.register_profile("sensorium", deadline=None)
 hypothesis.settings.load_profile("sensorium")
 
 pytest_plugins = sorted(path.stem for path in TESTS.glob("fixtures_*.py"))
+
+
+@pytest.fixture(scope="session")
+def espeak() -> str:
+    """The program that speaks queries."""
+    found = shutil.which("espeak-ng")
+    if found is None:
+        pytest.skip("espeak-ng is needed to speak queries: apt-get install espeak-ng")
+    return found
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

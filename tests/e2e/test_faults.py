@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.usefixtures("espeak")
 def test_a_killed_stub_and_a_killed_milvus_cost_no_item_and_no_wrong_answer(
     built_home: Path, generated_catalogue: Path, tmp_path: Path
 ) -> None:

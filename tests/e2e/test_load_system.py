@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from fixtures_system import System
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.usefixtures("espeak")
 def test_a_short_run_has_no_failures_over_both_protocols(
     system: System, built_home: Path, tmp_path: Path
 ) -> None:

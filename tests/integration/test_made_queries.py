@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,13 +32,11 @@ class Home:
 
 
 @pytest.fixture(scope="module")
-def items() -> list[ManifestItem]:
+def items(espeak: str) -> list[ManifestItem]:
     if not MANIFEST.is_file():
         pytest.skip("the stamps are not built: run `python -m catalogue stamps`")
     if reason := available(PACKAGE, SETTINGS.cache):
         pytest.skip(reason)
-    if shutil.which("espeak-ng") is None:
-        pytest.skip("espeak-ng is not installed")
     return list(read_manifest(MANIFEST))
 
 

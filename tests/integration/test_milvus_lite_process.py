@@ -16,7 +16,13 @@ import pytest
 
 from orchestrator.clients import milvus_lite
 from orchestrator.clients.milvus import VectorStore
-from orchestrator.errors import ConfigurationError, DependencyError, UnavailableError
+from orchestrator.errors import (
+    ConfigurationError,
+    DependencyDeadlineError,
+    DependencyError,
+    SchemaMismatchError,
+    UnavailableError,
+)
 from orchestrator.settings import MilvusSettings
 from orchestrator.types import Embedding, Modality, Row
 
@@ -68,6 +74,38 @@ async def test_killed_it_is_started_again_with_every_row(tmp_path: Path) -> None
         assert hits[0].item_id == "item.7"
         await store.upsert([row(20)])
         assert (await store.counts(VERSION))[Modality.TEXT] == 21
+
+
+async def test_callers_that_wait_for_it_find_every_collection_as_it_was(tmp_path: Path) -> None:
+    """Lite opens a collection when it is first asked for, without a lock: two callers at once would have one
+    each, and a search of the one that is not loaded fails until Lite ends."""
+    refused: list[Exception] = []
+    told = asyncio.Event()
+
+    async def search_on(store: VectorStore) -> None:
+        query = row(1).embedding.unified[None]
+        while True:
+            try:
+                await store.search("unified", Modality.TEXT, query, 1, "", VERSION, 5.0)
+            except (UnavailableError, DependencyDeadlineError):
+                await asyncio.sleep(0.01)
+            except (DependencyError, SchemaMismatchError) as error:
+                refused.append(error)
+
+    async with VectorStore(MilvusSettings(), tmp_path) as store:
+        store.on_restart(told.set)
+        await store.prepare(VERSION)
+        await store.upsert([row(n) for n in range(300)])
+        callers = [asyncio.create_task(search_on(store)) for _ in range(8)]
+        for _ in range(2):
+            told.clear()
+            lite_process(tmp_path).kill()
+            await asyncio.wait_for(told.wait(), 60)
+        for each in callers:
+            each.cancel()
+        await asyncio.gather(*callers, return_exceptions=True)
+        assert refused == []
+        assert (await store.counts(VERSION))[Modality.TEXT] == 300
 
 
 async def test_a_flush_that_fails_loses_no_row(tmp_path: Path) -> None:
