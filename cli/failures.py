@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Callable
+from types import FrameType
 
 from rich.console import Console
 
@@ -32,7 +35,11 @@ KNOWN = (
 
 
 def exit_code(work: Callable[[], int]) -> int:
-    """That of `work`, 130 where it is interrupted, 1 where it ends with a known error, which is printed."""
+    """That of `work`, 130 where it is interrupted, 1 where it ends with a known error, which is printed.
+
+    Call it in the main thread: SIGTERM ends `work` by SystemExit, so that it stops what it has started.
+    """
+    before = signal.signal(signal.SIGTERM, _leave)
     try:
         return work()
     except KeyboardInterrupt:
@@ -40,3 +47,9 @@ def exit_code(work: Callable[[], int]) -> int:
     except KNOWN as error:
         Console(stderr=True).print(f"error: {error}", style="red", markup=False)
         return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)

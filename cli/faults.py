@@ -132,7 +132,6 @@ def _system(
     folder = work / ("cached" if redis else "plain")
     repository = folder / "model_repository"
     shutil.copytree(REPOSITORY, repository, symlinks=True, copy_function=_linked)
-    _without_int8(repository)
     disk = folder / "data" / "milvus"
     with contextlib.ExitStack() as held:
         reason = no_room()
@@ -148,14 +147,6 @@ def _system(
         yield Patient(
             stack, repository, None if reason else disk, (redis.kill, redis.start) if redis else None
         )
-
-
-def _without_int8(repository: Path) -> None:
-    """Takes the encoders' FP32 graphs, whose vectors depend less on what else is in a batch."""
-    for plain in repository.glob("encode_*/*/model.fp32.onnx"):
-        served = plain.with_name("model.onnx")
-        served.unlink()
-        _linked(str(plain), str(served))
 
 
 def _linked(source: str, target: str) -> None:
@@ -284,7 +275,6 @@ def main() -> int:
     parser.add_argument("--catalogue", type=Path, help="manifest.jsonl in place of a generated one")
     parser.add_argument("--out", type=Path, default=Path("reports"))
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is stopped
     names = arguments.only.split(",")
     if unknown := sorted(set(names) - set(known)):
         parser.error(f"no fault {', '.join(unknown)}")

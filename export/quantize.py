@@ -1,9 +1,10 @@
 """INT8 by ONNX Runtime's own quantiser, after the recipe of the profile.
 
 Weights are symmetric int8 with a scale per output channel (MiniLM: cosine 0.995; one scale a tensor: 0.965).
-Activations are uint8: dynamic ones get their scale at run time from the whole batch, static ones (QDQ) from
-the smallest and largest value seen on calibration inputs. The range is not reduced: on CPUs without VNNI the
-uint8 x int8 products of AVX2 may saturate, so figures hold for CPUs like the one the manifest names.
+Activations are uint8: dynamic ones get their scale at run time, each row its own (``rows``), static ones
+(QDQ) from the smallest and largest value seen on calibration inputs. The range is not reduced: on CPUs
+without VNNI the uint8 x int8 products of AVX2 may saturate, so figures hold for CPUs like the one the
+manifest names.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from export.errors import QuantizeError
 from export.profile import Int8
+from export.rows import scale_rows
 from export.samples import Feed
 
 __all__ = ["integer_share", "quantize"]
@@ -92,6 +94,7 @@ def quantize(source: Path, target: Path, recipe: Int8, feeds: Sequence[Feed]) ->
                     weight_type=QuantType.QInt8,
                 )
                 current = Path(folder) / "dynamic.onnx"
+                figures["scaled_rows"] = scale_rows(current)
         except QuantizeError:
             raise
         # the quantiser has no error tree of its own: ValueError, RuntimeError, AttributeError come out of it

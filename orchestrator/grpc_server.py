@@ -5,11 +5,12 @@ gRPC itself cancels a handler, and with it its work, once the caller is gone or 
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from contextvars import ContextVar
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, cast
 from urllib.parse import unquote
 
 import grpc
@@ -23,6 +24,7 @@ from orchestrator.service import Service
 from orchestrator.settings import ApiSettings
 from orchestrator.spans import Origin, called_by
 from orchestrator.tls import Tls
+from orchestrator.under_way import UnderWay
 from orchestrator.wire import error_message
 from sensorium.v1 import sensorium_pb2 as pb
 from sensorium.v1 import sensorium_pb2_grpc as rpc
@@ -36,6 +38,8 @@ RELEASE_METADATA_KEY = "x-sensorium-release"
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _caller: ContextVar[Caller] = ContextVar("caller")
+_HEALTH = ("Probe", "WatchHealth")
+"""How the server is, it says at any time."""
 _NAME = pb.DESCRIPTOR.services_by_name["Sensorium"].full_name
 
 
@@ -44,8 +48,8 @@ class GrpcServer:
 
     def __init__(self, service: Service, settings: ApiSettings, tls: Tls | None = None) -> None:
         self._server = grpc.aio.server(
-            interceptors=[_Callers(), _Admission(service)],
-            maximum_concurrent_rpcs=settings.max_requests,
+            interceptors=[_Callers(), _Admission(service, settings.max_requests)],
+            maximum_concurrent_rpcs=settings.max_connections,
             options=[
                 ("grpc.max_receive_message_length", settings.max_request_bytes),
                 ("grpc.max_send_message_length", settings.max_request_bytes),
@@ -172,8 +176,9 @@ def _release(context: _Context) -> str:
 class _Admission(grpc.aio.ServerInterceptor):
     """Lets a call in, or refuses it before its message is read."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, max_requests: int) -> None:
         self._service = service
+        self._under_way = UnderWay(max_requests, service.turned_away)
 
     async def intercept_service(
         self,
@@ -187,12 +192,18 @@ class _Admission(grpc.aio.ServerInterceptor):
             if name == "authorization"
         ]
         try:
+            if call not in _HEALTH:
+                self._under_way.enter()
+                # gRPC runs the handler in the task, and the context, that its interceptors ran in.
+                cast("asyncio.Task[Any]", asyncio.current_task()).add_done_callback(self._leave)
             caller = self._service.allow(call, credentials)
         except SensoriumError as error:
             return _refusing(self._service, call, error)
-        # gRPC runs the handler in the context that its interceptors left.
         _caller.set(caller)
         return await continuation(handler_call_details)
+
+    def _leave(self, _ended: asyncio.Task[Any]) -> None:
+        self._under_way.leave()
 
 
 def _refusing(service: Service, call: str | None, error: SensoriumError) -> _Handler:

@@ -79,7 +79,7 @@ async def _serve(
         server_header=False,
         proxy_headers=False,
         ws="none",
-        limit_concurrency=settings.max_requests,
+        limit_concurrency=settings.max_connections,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         ssl_context_factory=None if tls is None else lambda _config, _default: tls.context,

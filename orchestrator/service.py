@@ -29,6 +29,7 @@ from orchestrator.errors import (
     ForbiddenError,
     InternalError,
     NotFoundError,
+    OverloadedError,
     RequestError,
     SensoriumError,
     ShuttingDownError,
@@ -106,6 +107,10 @@ class Service:
         self._store = store
         self._items = common.items
         self._feedback = common.feedback
+
+    def turned_away(self) -> None:
+        """Counts a request that a face refused for want of room, before it knew what it asks."""
+        self.metrics.requests.labels("unknown", OverloadedError.code).inc()
 
     def allow(self, call: str | None, credentials: Sequence[str]) -> Caller:
         """Who makes ``call``, before anything but its headers is read; see ``AccessControl``.

@@ -78,7 +78,9 @@ class ApiSettings(_Group):
     """Host headers that REST accepts, without a port; anything else may be DNS rebinding."""
     max_request_bytes: Count = 64 * _MIB
     max_requests: Count = 192
-    """Requests at once of each face, of all kinds: a body is in memory before admission can count it."""
+    """Requests at once of each face, of all kinds; see ``under_way``."""
+    max_connections: Count = 1024
+    """Of each face, idle ones too. gRPC counts calls in their place: each may hold a body in memory."""
     drain_s: Seconds = 10.0
     """How long requests under way may still take once a stop was asked for."""
     unauthenticated_beyond_loopback: bool = False

@@ -27,6 +27,7 @@ from orchestrator.rest.guard import Guard
 from orchestrator.rest.openapi import describe
 from orchestrator.service import Service
 from orchestrator.settings import ApiSettings
+from orchestrator.under_way import UnderWay
 from sensorium.v1 import sensorium_pb2 as pb
 
 __all__ = ["RELEASE_HEADER", "TIMEOUT_HEADER", "build_app"]
@@ -160,7 +161,12 @@ def build_app(service: Service, files: Files, settings: ApiSettings) -> ASGIApp:
     async def defect(_: Request, error: Exception) -> Response:
         return error_response(InternalError("an internal error"))  # uvicorn logs it
 
-    return Guard(app, allowed_hosts=settings.allowed_hosts, max_body_bytes=settings.max_request_bytes)
+    return Guard(
+        app,
+        allowed_hosts=settings.allowed_hosts,
+        max_body_bytes=settings.max_request_bytes,
+        under_way=UnderWay(settings.max_requests, service.turned_away),
+    )
 
 
 def _caller(request: Request) -> Caller:

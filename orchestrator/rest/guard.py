@@ -4,6 +4,7 @@
   rebinding); its requests then carry that name.
 - A request that would change something or cost something must not come from another site: browsers say so
   in ``Sec-Fetch-Site``, and other clients do not send it.
+- No more are under way at once than may be; how the server is, it says at any time.
 - A body is counted while it comes in, and refused at the first byte too many, whatever its declared length.
 - Who asks, by its `traceparent` and `x-request-id`, is noted for the log and the spans.
 - Every answer forbids sniffing, framing and referrers, and by default may load nothing.
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from orchestrator.errors import RequestError, SensoriumError, TooLargeError
 from orchestrator.rest.answers import error_response
 from orchestrator.spans import Origin, called_by
+from orchestrator.under_way import UnderWay
 
 __all__ = ["Guard"]
 
@@ -31,6 +33,8 @@ _HEADERS = {
     "x-frame-options": "DENY",
 }
 
+_ALWAYS = frozenset({"/healthz", "/readyz", "/metrics"})
+
 _DRAINED = 4
 """Up to so many times the allowed size, the rest of a declared body is let in and dropped."""
 
@@ -38,8 +42,11 @@ _DRAINED = 4
 class Guard:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, *, allowed_hosts: Collection[str], max_body_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, allowed_hosts: Collection[str], max_body_bytes: int, under_way: UnderWay
+    ) -> None:
         self._app = app
+        self._under_way = under_way
         self._hosts = frozenset(host.lower() for host in allowed_hosts)
         self._max_body_bytes = max_body_bytes
 
@@ -63,7 +70,14 @@ class Guard:
             self._check(scope)
             headers = Headers(scope=scope)
             called_by(Origin.of(headers.get("traceparent"), headers.get("x-request-id")))
-            await self._app(scope, self._counted(receive), guarded_send)
+            if scope["path"] in _ALWAYS:
+                await self._app(scope, receive, guarded_send)
+                return
+            self._under_way.enter()
+            try:
+                await self._app(scope, self._counted(receive), guarded_send)
+            finally:
+                self._under_way.leave()
         except SensoriumError as error:
             if started:
                 raise

@@ -1,8 +1,9 @@
 """`audio` BYTES[1], optional `phrases` BYTES[1] (a JSON list of strings) -> `text` BYTES[1], `score` FP32[1].
 
-`score` is the mean log-probability of a token. Sounds of equal bucket are read and decoded together. A sound,
-or a list of phrases, that cannot be used fails its own request only, with the JSON of the media error as the
-text of Triton's error.
+`score` is the mean log-probability of a token. Each sound is read and decoded for itself, as many at once as
+there are cores: the graphs scale their activations by the whole batch, so beside others it would be heard
+differently. A sound, or a list of phrases, that cannot be used fails its own request only, with the JSON of
+the media error as the text of Triton's error.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class TritonPythonModel:
             rows if isinstance(rows, MediaError) else self._with_phrases(rows, _flat(request, "phrases"))
             for rows, request in zip(decoded, requests, strict=True)
         ]
-        transcripts = self._transcribe([s for rows in results if isinstance(rows, list) for s in rows])
+        sounds = [sound for rows in results if isinstance(rows, list) for sound in rows]
+        transcripts = list(self._pool.map(self._transcribe, sounds))
         responses, start = [], 0
         for result in results:
             if isinstance(result, MediaError):
@@ -81,22 +83,11 @@ class TritonPythonModel:
         except MediaError as error:
             return error
 
-    def _transcribe(self, sounds: list[_Sound]) -> list[Transcript]:
-        """In the order given; sounds of one bucket together."""
-        transcripts: dict[int, Transcript] = {}
-        for size in {sound.samples.size for sound in sounds}:
-            places = [place for place, sound in enumerate(sounds) if sound.samples.size == size]
-            group = [sounds[place] for place in places]
-            first = self._model.start(np.stack([s.samples for s in group]), np.stack([s.mask for s in group]))
-            limits = [_token_limit(sound) for sound in group]
-            for row, (ids, score) in enumerate(greedy(self._model, first, limits)):
-                transcript = Transcript(self._tokens.decode(ids), score)
-                vocabulary = group[row].vocabulary
-                if vocabulary is not None:
-                    own = (first[0][[row]], first[1].take([row]))
-                    transcript = choose(self._model, own, transcript, vocabulary)
-                transcripts[places[row]] = transcript
-        return [transcripts[place] for place in range(len(sounds))]
+    def _transcribe(self, sound: _Sound) -> Transcript:
+        first = self._model.start(sound.samples[None], sound.mask[None])
+        ids, score = greedy(self._model, first, _token_limit(sound))
+        transcript = Transcript(self._tokens.decode(ids), score)
+        return choose(self._model, first, transcript, sound.vocabulary) if sound.vocabulary else transcript
 
 
 def _flat(request: Any, name: str) -> list[bytes]:

@@ -34,16 +34,6 @@ class State:
     encoder: dict[str, Floats]
     decoder: dict[str, Floats]
 
-    def take(self, rows: list[int] | npt.NDArray[np.intp]) -> State:
-        """The state of some hypotheses, in that order, repeats allowed."""
-        index = np.asarray(rows, np.intp)
-        return State(
-            self.memory[index],
-            self.mask[index],
-            {name: array[index] for name, array in self.encoder.items()},
-            {name: array[index] for name, array in self.decoder.items()},
-        )
-
     def branch(self, rows: list[int]) -> State:
         """Hypotheses about one sound, each going on from one of `rows`.
 
@@ -55,7 +45,7 @@ class State:
 
 
 class Moonshine:
-    """Two sessions; not for use by several threads at once."""
+    """Two sessions. Several threads may call it at once, each about a sound of its own."""
 
     def __init__(self, folder: Path, threads: int) -> None:
         options = ort.SessionOptions()

@@ -29,34 +29,23 @@ class Transcript:
     score: float
 
 
-def greedy(model: Moonshine, first: tuple[Floats, State], limits: list[int]) -> list[tuple[list[int], float]]:
-    """The most probable token at each step, for B sounds at once: (tokens, mean log-probability) of each.
+def greedy(model: Moonshine, first: tuple[Floats, State], limit: int) -> tuple[list[int], float]:
+    """The most probable token at each step, for one sound: tokens and their mean log-probability.
 
-    `limits` bounds the tokens of each sound; a decoder that repeats itself ends there.
+    `limit` bounds them; a decoder that repeats itself ends there.
     """
     scores, state = first
-    tokens: list[list[int]] = [[] for _ in limits]
-    sums = [0.0] * len(limits)
-    counts = [0] * len(limits)
-    alive = list(range(len(limits)))  # which sound each row of `scores` belongs to
-    while alive:
-        best = scores.argmax(axis=-1)
-        going = []
-        for row, sound in enumerate(alive):
-            token = int(best[row])
-            sums[sound] += float(scores[row, token])
-            counts[sound] += 1
-            if token != END:
-                tokens[sound].append(token)
-                if len(tokens[sound]) < min(limits[sound], _MAX_TOKENS):
-                    going.append(row)
-        if not going:
-            break
-        if len(going) < len(alive):
-            state = state.take(going)
-        alive = [alive[row] for row in going]
-        scores, state = model.step(best[going].astype(np.int64), state)
-    return [(ids, total / count) for ids, total, count in zip(tokens, sums, counts, strict=True)]
+    tokens: list[int] = []
+    total = 0.0
+    while True:
+        token = int(scores[0].argmax())
+        total += float(scores[0, token])
+        if token == END:
+            return tokens, total / (len(tokens) + 1)
+        tokens.append(token)
+        if len(tokens) >= min(limit, _MAX_TOKENS):
+            return tokens, total / len(tokens)
+        scores, state = model.step(np.array([token], np.int64), state)
 
 
 def phrase_search(

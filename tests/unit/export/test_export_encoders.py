@@ -166,6 +166,22 @@ def test_int8_is_integers_and_close(bert: BertModel, tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
 
 
+def test_an_int8_vector_does_not_depend_on_what_else_is_in_the_batch(bert: BertModel, tmp_path: Path) -> None:
+    path, small = tmp_path / "model.onnx", tmp_path / "int8.onnx"
+    export_graph(GRAPHS["encode_text"], TextGraph(bert).eval(), path)
+    quantize(path, small, Int8(dynamic="^/text/"), [])
+    session = onnxruntime.InferenceSession(str(small))
+    rng = np.random.default_rng(3)
+    ids = rng.integers(0, bert.config.vocab_size, (8, 16))
+    mask = np.ones((8, 16), np.int64)
+    mask[1::2, 9:] = 0
+    (together,) = session.run(None, {"input_ids": ids, "attention_mask": mask})
+    for place in range(8):
+        rows = slice(place, place + 1)
+        (alone,) = session.run(None, {"input_ids": ids[rows], "attention_mask": mask[rows]})
+        np.testing.assert_allclose(alone[0], together[place], atol=1e-5)
+
+
 def test_a_recipe_that_matches_nothing_fails(bert: BertModel, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     export_graph(GRAPHS["encode_text"], TextGraph(bert).eval(), path)
