@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank attend retrain evaluate bench peers loadtest swaps faults dashboard-picture flame-picture proto up down clean
+.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank attend retrain evaluate bench peers loadtest overload swaps faults dashboard-picture flame-picture proto up down clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ peers: env-test triton models ## our encoder and search beside MLServer, LitServ
 
 loadtest: env-test triton models ## steps, spike, soak and overload -> reports/loadtest.html (ARGS="--soak-s 600", "--scenarios soak", ...)
 	@$(BIN)/python -m cli.loadtest $(ARGS)
+
+overload: env-test triton models ## kept answers at twice the rate that can be given, by h2load -> reports/overload.json
+	@$(BIN)/python -m cli.overload $(ARGS)
 
 faults: env-test triton models ## what breaks under load, and how it comes back -> reports/faults.json (ARGS="--only stub,redis", ...)
 	@$(BIN)/python -m cli.faults $(ARGS)

@@ -21,7 +21,16 @@ from pathlib import Path
 
 from google.protobuf.message import Message
 
-__all__ = ["LoadError", "NoAnswerError", "Sample", "run_http_load", "run_load"]
+__all__ = [
+    "LoadError",
+    "NoAnswerError",
+    "Open",
+    "Sample",
+    "run_http_load",
+    "run_load",
+    "run_open_http_load",
+    "run_open_load",
+]
 
 
 class LoadError(Exception):
@@ -42,6 +51,56 @@ class Sample:
     p50_ms: float
     p95_ms: float
     p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """What became of requests that were sent at a rate, whatever became of others."""
+
+    sent_per_s: float
+    answered_per_s: float
+    """With HTTP status 200 and within the bound: of gRPC, errors too."""
+    p50_ms: float
+    p99_ms: float
+
+
+OPEN_CLIENTS, OPEN_STREAMS = 8, 128
+OPEN_CONNECTIONS = 200
+
+
+def run_open_load(
+    target: str, method: str, message: Message, per_second: float, seconds: int, bound_s: float
+) -> Open:
+    """Sends `message` to gRPC `method` at a rate, with at most OPEN_CLIENTS x OPEN_STREAMS under way.
+
+    Raises LoadError.
+    """
+    payload = message.SerializeToString()
+    options = [
+        f"--clients={OPEN_CLIENTS}",
+        f"--max-concurrent-streams={OPEN_STREAMS}",
+        f"--rps={per_second / OPEN_CLIENTS:.3f}",
+        "--header=content-type: application/grpc",
+        "--header=te: trailers",
+    ]
+    body = b"\0" + struct.pack(">I", len(payload)) + payload
+    return _open(f"http://{target}{method}", body, options, seconds, bound_s)
+
+
+def run_open_http_load(url: str, body: bytes, per_second: float, seconds: int, bound_s: float) -> Open:
+    """The same for a JSON body posted over HTTP/1.1 on OPEN_CONNECTIONS connections. Raises LoadError."""
+    options = ["--h1", f"--clients={OPEN_CONNECTIONS}", f"--rps={per_second / OPEN_CONNECTIONS:.3f}"]
+    return _open(url, body, [*options, "--header=content-type: application/json"], seconds, bound_s)
+
+
+def _open(url: str, body: bytes, options: Sequence[str], seconds: int, bound_s: float) -> Open:
+    _, rows = _run(url, body, options, seconds, warm_up_s=0)
+    micros = sorted(int(row[2]) for row in rows if row[1] == "200")
+    if len(micros) < 2:
+        raise NoAnswerError("nothing was answered in time")
+    cuts = statistics.quantiles(micros, n=100, method="inclusive")
+    in_time = sum(each <= bound_s * 1e6 for each in micros)
+    return Open(len(rows) / seconds, in_time / seconds, cuts[49] / 1000, cuts[98] / 1000)
 
 
 def run_load(target: str, method: str, message: Message, concurrency: int, seconds: int) -> Sample:
@@ -70,6 +129,17 @@ def run_http_load(url: str, body: bytes, concurrency: int, seconds: int) -> Samp
 
 
 def _h2load(url: str, body: bytes, options: Sequence[str], concurrency: int, seconds: int) -> Sample:
+    output, rows = _run(url, body, options, seconds, warm_up_s=max(1, round(seconds / 5)))
+    # 0: its status came in the warm-up, of which nothing is kept, and its end after it.
+    rows = [row for row in rows if row[1] != "0"]
+    check_answers(output, rows)
+    return summarise(concurrency, rate(output), [int(row[2]) for row in rows])
+
+
+def _run(
+    url: str, body: bytes, options: Sequence[str], seconds: int, warm_up_s: int
+) -> tuple[str, list[list[str]]]:
+    """What h2load says, and of each request: when it began, its status, and how many microseconds it took."""
     if shutil.which("h2load") is None:
         raise LoadError("h2load is missing: apt-get install nghttp2-client")
     with tempfile.TemporaryDirectory() as folder:
@@ -79,7 +149,7 @@ def _h2load(url: str, body: bytes, options: Sequence[str], concurrency: int, sec
             [
                 "h2load",
                 f"--duration={seconds}",
-                f"--warm-up-time={max(1, round(seconds / 5))}",
+                f"--warm-up-time={warm_up_s}",
                 *options,
                 f"--data={data}",
                 f"--log-file={log}",
@@ -92,11 +162,7 @@ def _h2load(url: str, body: bytes, options: Sequence[str], concurrency: int, sec
         )
         if done.returncode:
             raise LoadError(f"h2load failed: {done.stderr.strip()[-300:]}")
-        rows = [line.split("\t") for line in log.read_text().splitlines()]
-    # 0: its status came in the warm-up, of which nothing is kept, and its end after it.
-    rows = [row for row in rows if row[1] != "0"]
-    check_answers(done.stdout, rows)
-    return summarise(concurrency, rate(done.stdout), [int(row[2]) for row in rows])
+        return done.stdout, [line.split("\t") for line in log.read_text().splitlines()]
 
 
 def check_answers(output: str, rows: Sequence[Sequence[str]]) -> None:

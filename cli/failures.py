@@ -9,6 +9,7 @@ from types import FrameType
 
 from rich.console import Console
 
+from benchmarks.load import LoadError
 from catalogue import CatalogueError
 from cli.client import ClientError
 from cli.fault_kinds import FaultError
@@ -26,6 +27,7 @@ KNOWN = (
     ConfigurationError,
     FaultError,
     FileNotFoundError,
+    LoadError,
     MilvusServerError,
     ProcessError,
     ReleaseError,

@@ -72,7 +72,7 @@ def test_config_agrees_with_the_table(name: str) -> None:
     config = config_of(name)
     assert kind == (config.platform or config.backend)
     # A clip is eight pictures: 32 of them took 12 GB and ran at half the speed of one at a time. A row of the
-    # re-ranker is a query with all its candidates, 0.8 MB. Sounds are heard one by one, and answered together.
+    # re-ranker is a query with all its candidates, 0.8 MB. Sounds are heard one by one.
     smaller = dict.fromkeys(("embed_video", "decode_video", "encode_video", "transcribe_audio"), 4)
     smaller |= {"rerank": 8, "attend": 8}
     assert config.max_batch_size == smaller.get(config.name, 32)
