@@ -95,6 +95,11 @@ def run_open_http_load(url: str, body: bytes, per_second: float, seconds: int, b
 
 def _open(url: str, body: bytes, options: Sequence[str], seconds: int, bound_s: float) -> Open:
     _, rows = _run(url, body, options, seconds, warm_up_s=0)
+    return summarise_open(rows, seconds, bound_s)
+
+
+def summarise_open(rows: Sequence[Sequence[str]], seconds: int, bound_s: float) -> Open:
+    """Of rows as h2load logs them. Raises NoAnswerError."""
     micros = sorted(int(row[2]) for row in rows if row[1] == "200")
     if len(micros) < 2:
         raise NoAnswerError("nothing was answered in time")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.load import LoadError, check_answers, rate, summarise
+from benchmarks.load import LoadError, NoAnswerError, check_answers, rate, summarise, summarise_open
 from benchmarks.report import Row, share_of_bound, write_report
 from benchmarks.rounds import Burst, Target, interleave
 
@@ -25,6 +25,14 @@ def test_one_at_a_time_is_held_against_batch_1_and_many_against_the_largest() ->
     assert share_of_bound(ROWS[4], ROWS) == 0.8
     assert share_of_bound(ROWS[5], ROWS) is None
     assert share_of_bound(ROWS[4], ROWS[2:]) is None  # the bound of another precision is none
+
+
+def test_late_answers_and_refusals_are_not_good() -> None:
+    rows = [["0", "200", "4000"], ["0", "200", "6000"], ["0", "200", "1500000"], ["0", "429", "100"]]
+    found = summarise_open(rows, seconds=2, bound_s=1.0)
+    assert (found.sent_per_s, found.answered_per_s, found.p50_ms) == (2.0, 1.0, 6.0)
+    with pytest.raises(NoAnswerError):
+        summarise_open(rows[3:], seconds=2, bound_s=1.0)
 
 
 def test_table_and_plot_are_written(tmp_path: Path) -> None:
