@@ -2,51 +2,18 @@
 
 import asyncio
 import base64
-import io
 import json
-from collections.abc import AsyncGenerator
 
 import httpx
 import pytest
 from fakes import VERSION
-from fixtures_orchestrator import MakeWorld, Serving, World
+from fixtures_orchestrator import MakeWorld, Serving
+from fixtures_rest import Rest, picture, typed
 from google.protobuf.json_format import ParseDict
-from PIL import Image
 
 from orchestrator.errors import OverloadedError, UnavailableError
-from orchestrator.settings import AdmissionSettings, ApiSettings
+from orchestrator.settings import AdmissionSettings
 from sensorium.v1 import sensorium_pb2 as pb
-
-SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><script>alert(1)</script></svg>'
-
-
-def picture(colour: str = "red") -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (64, 48), colour).save(file, "PNG")
-    return file.getvalue()
-
-
-@pytest.fixture
-async def rest(world: World, serving: Serving) -> AsyncGenerator[tuple[World, httpx.AsyncClient]]:
-    await world.add("frog", "green frog")
-    world.encoder.means[picture()] = "red car"
-    await world.add("car", "red car", picture())
-    async with (
-        serving(world) as ports,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports.http}", timeout=10) as client,
-    ):
-        yield world, client
-
-
-Rest = tuple[World, httpx.AsyncClient]
-
-
-def typed(response: httpx.Response) -> pb.Error:
-    assert response.headers["content-type"] == "application/json"
-    body = response.json()
-    assert set(body) == {"error"}
-    return ParseDict(body["error"], pb.Error())
-
 
 # ---- search ----
 
@@ -255,124 +222,6 @@ async def test_an_item_that_is_refused(rest: Rest) -> None:
     assert (bad.status_code, typed(bad).code) == (400, "item.invalid")
     other = await rest[1].put("/v1/items/a", json={"id": "b", "title": "x"})
     assert (other.status_code, typed(other).code) == (400, "request.invalid")
-
-
-# ---- files ----
-
-
-async def test_media_come_with_ranges_and_as_what_they_are(rest: Rest) -> None:
-    url = "/v1/items/car/media/0"
-    whole = await rest[1].get(url)
-    assert whole.content == picture()
-    assert whole.headers["content-type"] == "image/png"
-    assert whole.headers["x-content-type-options"] == "nosniff"
-    assert "sandbox" in whole.headers["content-security-policy"]
-    part = await rest[1].get(url, headers={"range": "bytes=2-5"})
-    assert (part.status_code, part.content) == (206, picture()[2:6])
-    beyond = await rest[1].get(url, headers={"range": "bytes=999999-"})
-    assert beyond.status_code == 416
-    again = await rest[1].get(url, headers={"if-none-match": whole.headers["etag"]})
-    assert (again.status_code, again.content) == (304, b"")
-
-
-async def test_an_svg_is_only_downloaded(rest: Rest) -> None:
-    world, client = rest
-    await world.add("svg", "a drawing", SVG)
-    got = await client.get("/v1/items/svg/media/0")
-    assert got.headers["content-type"].startswith("image/svg+xml")
-    assert got.headers["content-disposition"].startswith("attachment")
-    assert "sandbox" in got.headers["content-security-policy"]
-
-
-async def test_thumbnails(rest: Rest) -> None:
-    got = await rest[1].get("/v1/items/car/thumbnail")
-    assert got.headers["content-type"] == "image/webp"
-    assert Image.open(io.BytesIO(got.content)).size == (64, 48)
-    assert (await rest[1].get("/v1/items/car/thumbnail")).content == got.content
-    assert (await rest[1].get("/v1/items/frog/thumbnail")).status_code == 404
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/v1/items/car/media/1",
-        "/v1/items/car/media/-1",
-        "/v1/items/car/media/999999999999",
-        "/v1/items/car/media/..%2f..%2f..%2fetc%2fpasswd",
-        "/v1/items/..%2f..%2fetc%2fpasswd/media/0",
-        "/v1/items/ghost/media/0",
-        "/static/..%2fservice.py",
-        "/static/../service.py",
-        "/static/",
-        "/docs",
-        "/redoc",
-        "/nothing",
-    ],
-)
-async def test_paths_lead_nowhere_else(rest: Rest, path: str) -> None:
-    got = await rest[1].get(path)
-    assert got.status_code in {400, 404}
-    assert typed(got).code
-
-
-# ---- the guard ----
-
-
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "evil@", "[::1", "x:y:z"])
-async def test_a_foreign_host_header_is_refused(rest: Rest, host: str) -> None:
-    got = await rest[1].get("/v1/status", headers={"host": host})
-    assert got.status_code == 400
-
-
-@pytest.mark.parametrize("host", ["localhost", "localhost:1234", "127.0.0.1:80", "LOCALHOST", "[::1]:8080"])
-async def test_our_own_names_are_taken(rest: Rest, host: str) -> None:
-    assert (await rest[1].get("/v1/status", headers={"host": host})).status_code == 200
-
-
-async def test_pages_of_other_sites_change_nothing(rest: Rest) -> None:
-    for site, status in [("cross-site", 400), ("same-site", 400), ("same-origin", 200), ("none", 200)]:
-        got = await rest[1].delete("/v1/items/ghost", headers={"sec-fetch-site": site})
-        assert got.status_code == status
-
-
-async def test_bodies_are_bounded_declared_or_not(make_world: MakeWorld, serving: Serving) -> None:
-    world = make_world(api=ApiSettings(max_request_bytes=10_000))
-    sent = 0
-
-    async def endless() -> AsyncGenerator[bytes]:
-        nonlocal sent
-        for _ in range(10_000):
-            sent += 10_000
-            yield bytes(10_000)
-
-    async with (
-        serving(world) as ports,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports.http}") as client,
-    ):
-        declared = await client.post("/v1/search", content=bytes(20_000))
-        assert (declared.status_code, typed(declared).code) == (413, "request.too_large")
-        try:
-            streamed = await client.post("/v1/search", content=endless())
-            assert streamed.status_code == 413
-        except httpx.TransportError:
-            pass  # the server hung up before all was sent
-        assert sent < 50_000_000
-        with pytest.raises(httpx.TransportError):
-            await client.post("/v1/search", content=bytes(100_000_000))
-        form = await client.post("/v1/search", files={"request": (None, "{}"), "part0": bytes(20_000)})
-        assert form.status_code == 413
-        assert (await client.get("/healthz")).status_code == 200
-
-
-async def test_every_answer_is_closed_to_scripts_and_frames(rest: Rest) -> None:
-    for path in ("/", "/static/main.js", "/v1/status", "/nothing", "/metrics", "/v1/items/car/media/0"):
-        headers = (await rest[1].get(path)).headers
-        assert headers["x-content-type-options"] == "nosniff"
-        assert headers["content-security-policy"].startswith("default-src 'none'")
-        assert "unsafe" not in headers["content-security-policy"]
-        assert headers["cross-origin-resource-policy"] == "same-origin"
-        assert "access-control-allow-origin" not in headers
-        assert "server" not in headers
 
 
 # ---- the rest ----
