@@ -86,6 +86,8 @@ class Releasing:
         if manifest.milvus != parameters_sha256(self.milvus):
             raise ReleaseError(f"release {name} was made for other collections than those of {self.milvus}")
         self._status()
+        # Right after `up` the models answer while their first canaries are still to come.
+        self._until(lambda: not self._starts(), "Triton has started")
         self._server()
         self._take_back(name)  # what a staging that was killed has left
         try:
@@ -239,6 +241,10 @@ class Releasing:
     def _status(self) -> pb.Status:
         with Client(self.target) as client:
             return client.status(FOLLOW_TIMEOUT_S)
+
+    def _starts(self) -> bool:
+        server = read_server(self.home / "run")
+        return server is not None and server.phase is Phase.STARTING
 
     def _server(self) -> ServerState:
         server = read_server(self.home / "run")
