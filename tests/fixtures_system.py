@@ -19,6 +19,8 @@ from cli.stack import Stack
 from orchestrator.settings import load_settings
 
 ITEMS = 40
+SELDOM = {"SENSORIUM_SERVING_CANARY_PERIOD_S": "30"}
+"""Nothing is done to this Triton, so that its canaries, clips among them, need not fly beside every test."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def system(
     built_home: Path, generated_catalogue: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[System]:
     """Triton, Milvus Lite and the orchestrator, with the generated catalogue indexed."""
-    with scratch_stack(tmp_path_factory.mktemp("home"), built_home) as stack:
+    with scratch_stack(tmp_path_factory.mktemp("home"), built_home, SELDOM) as stack:
         stack.up()
         with Client(stack.target) as client:
             summary = index_items(client, list(read_manifest(generated_catalogue)), Console(stderr=True))
