@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +25,13 @@ SELDOM = {"SENSORIUM_SERVING_CANARY_PERIOD_S": "30"}
 
 @dataclass(frozen=True)
 class System:
-    """Where the running system is, and the manifest of what is indexed in it."""
+    """Where the running system is, the manifest of what is indexed in it, and how many rows that made."""
 
     stack: Stack
     rest_url: str
     grpc_target: str
     catalogue: Path
+    rows: Mapping[str, int]
 
 
 @pytest.fixture(scope="session")
@@ -61,4 +62,5 @@ def system(
         with Client(stack.target) as client:
             summary = index_items(client, list(read_manifest(generated_catalogue)), Console(stderr=True))
         assert not summary.refused, summary.refused
-        yield System(stack, stack.page, stack.target, generated_catalogue)
+        rows = dict(stack.status().rows)
+        yield System(stack, stack.page, stack.target, generated_catalogue, rows)
