@@ -110,6 +110,15 @@ def promote(name: Name) -> None:
 
 
 @app.command()
+def unstage(name: Name) -> None:
+    """Unload a staged release that is neither current nor the one before; its files stay."""
+    with _reported():
+        with err.status("unloading") as line:
+            _releasing(load_settings(), line.update).unstage(name)
+        out.print(f"unstaged {name}")
+
+
+@app.command()
 def rollback(why: Annotated[str, typer.Option(help="For the history.")] = "") -> None:
     """Go back to the release before. A second time: forth again."""
     with _reported():

@@ -19,6 +19,8 @@ from cli.release_gate import Figure, encoder_figures, relevance_figures
 from cli.release_models import remove_models, write_models
 from orchestrator.calibrate import load_embedding_set
 from orchestrator.settings import Settings
+from releases import changes
+from releases.command_lock import at_work
 from releases.errors import ReleaseError, StateError
 from releases.manifest import Manifest, load, parameters_sha256, verify
 from releases.naming import SEPARATOR
@@ -69,27 +71,37 @@ class Releasing:
 
         Raises:
             GateError: a figure is out of bounds; everything is as it was.
+            StateError: it is staged already, or another command is at work.
             ReleaseError: it is broken, made for other collections, or its models do not load.
             ClientError: the system does not run.
         """
+        with at_work(self.home, f"stage {name}"):
+            return self._stage(name, catalogue, relevance)
+
+    def _stage(self, name: str, catalogue: Path, relevance: bool) -> list[Figure]:
         manifest = verify(self.home, name)
-        if name in read_state(self.home).staged:
+        state = read_state(self.home)
+        if name in (*state.gated, state.current, state.previous):
             raise StateError(f"release {name} is staged already")
         if manifest.milvus != parameters_sha256(self.milvus):
             raise ReleaseError(f"release {name} was made for other collections than those of {self.milvus}")
         self._status()
+        # Right after `up` the models answer while their first canaries are still to come.
+        self._until(lambda: not self._starts(), "Triton has started")
         self._server()
+        self._take_back(name)  # what a staging that was killed has left
         try:
             self._load(manifest)
             self.tell("measuring the encoders")
             figures = asyncio.run(self._encoders(manifest, catalogue))
             self._require(figures)
-            change_state(self.home, lambda state: _staged(state, name), f"stage {name}")
+            change_state(self.home, lambda state: changes.staged(state, name), f"stage {name}")
             self._until_filled(name)
             if relevance:
                 self.tell("measuring relevance")
                 figures += relevance_figures(self.target, catalogue, name, self._status().release)
                 self._require(figures)
+            change_state(self.home, lambda state: changes.gated(state, name), f"{name} passed the gate")
         except BaseException:
             self._take_back(name)
             raise
@@ -100,13 +112,9 @@ class Releasing:
 
         def change(state: State) -> State:
             if percent == 0:
-                if state.canary is None or state.canary.release != name:
-                    raise StateError(f"release {name} is no canary")
-                return state.model_copy(update={"canary": None})
-            if name not in state.staged or name == state.current:
-                raise StateError(f"release {name} is not staged, or is the current one")
+                return changes.canary_ended(state, name)
             canary = Canary(release=name, percent=percent, since_s=time.time(), bounds=bounds)
-            return state.model_copy(update={"canary": canary})
+            return changes.canary_started(state, canary)
 
         return change_state(self.home, change, f"canary {name} {percent:g} %")
 
@@ -114,18 +122,31 @@ class Releasing:
         """Makes a staged release the current one, once it is whole, and unloads those that are out.
 
         Raises:
-            StateError: it is not staged, or the current one already.
+            StateError: it is not staged, has not passed the gate, or is the current one already; or another
+                command is at work.
             ReleaseError: it does not answer, or nothing follows.
         """
         load(self.home, name)
-        state = read_state(self.home)
-        if name not in state.staged or name == state.current:
-            raise StateError(f"release {name} is not staged, or is the current one already")
-        self._until_filled(name)
-        changed = change_state(self.home, lambda state: _promoted(state, name), f"promote {name}")
-        self._until_current(name)
-        self._unload(set(state.staged) - set(changed.staged))
-        return changed
+        with at_work(self.home, f"promote {name}"):
+            state = read_state(self.home)
+            changes.promoted(state, name)
+            self._until_filled(name)
+            changed = change_state(self.home, lambda state: changes.promoted(state, name), f"promote {name}")
+            self._until_current(name)
+            self._unload(set(state.staged) - set(changed.staged))
+            return changed
+
+    def unstage(self, name: str) -> State:
+        """Takes a staged release out and unloads its models; its files stay, and it can be staged again.
+
+        Raises:
+            StateError: it is not staged, or is current or previous; or another command is at work.
+            ReleaseError: its models are not unloaded in time.
+        """
+        with at_work(self.home, f"unstage {name}"):
+            changed = change_state(self.home, lambda state: changes.unstaged(state, name), f"unstage {name}")
+            self._unload({name})
+            return changed
 
     def rollback(self, why: str = "") -> State:
         """Goes back to the release before, which is loaded still; the repository's own set if there was none.
@@ -135,7 +156,7 @@ class Releasing:
         Raises:
             StateError: there is nothing to go back to.
         """
-        changed = change_state(self.home, _rolled_back, "rollback", why)
+        changed = change_state(self.home, changes.rolled_back, "rollback", why)
         with contextlib.suppress(NotRunningError):
             self._until_current(changed.current or self.own)
         return changed
@@ -195,7 +216,7 @@ class Releasing:
     def _take_back(self, name: str) -> None:
         """What ``stage`` did, undone; models last, when nothing asks them."""
         if name in read_state(self.home).staged:
-            change_state(self.home, lambda state: _without(state, name), f"unstage {name}")
+            change_state(self.home, lambda state: changes.taken_out(state, name), f"take back {name}")
         self._unload({name})
 
     def _unload(self, names: set[str]) -> None:
@@ -221,6 +242,10 @@ class Releasing:
         with Client(self.target) as client:
             return client.status(FOLLOW_TIMEOUT_S)
 
+    def _starts(self) -> bool:
+        server = read_server(self.home / "run")
+        return server is not None and server.phase is Phase.STARTING
+
     def _server(self) -> ServerState:
         server = read_server(self.home / "run")
         if server is None or server.phase not in _SERVING:
@@ -229,36 +254,3 @@ class Releasing:
 
 
 _SERVING = (Phase.READY, Phase.DEGRADED)
-
-
-def _staged(state: State, name: str) -> State:
-    return state.model_copy(update={"staged": (*state.staged, name)})
-
-
-def _without(state: State, name: str) -> State:
-    canary = state.canary if state.canary and state.canary.release != name else None
-    return state.model_copy(
-        update={"staged": tuple(each for each in state.staged if each != name), "canary": canary}
-    )
-
-
-def _promoted(state: State, name: str) -> State:
-    if name not in state.staged or name == state.current:
-        raise StateError(f"release {name} is not staged, or is the current one already")
-    canary = state.canary if state.canary and state.canary.release != name else None
-    kept = {name, state.current, canary.release if canary else None}
-    return state.model_copy(
-        update={
-            "current": name,
-            "previous": state.current,
-            "canary": canary,
-            "staged": tuple(each for each in state.staged if each in kept),
-        }
-    )
-
-
-def _rolled_back(state: State) -> State:
-    if state.current is None and state.previous is None:
-        raise StateError("there is nothing to go back to: no release was promoted")
-    canary = state.canary if state.canary and state.canary.release != state.previous else None
-    return state.model_copy(update={"current": state.previous, "previous": state.current, "canary": canary})

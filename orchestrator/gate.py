@@ -103,10 +103,12 @@ class Gate:
         priority: Priority,
         trace: Trace,
         deadline: Deadline,
+        tenant: str = "",
     ) -> AsyncIterator[None]:
         """Holds a place for the block; the wait for it counts for ``trace``'s stage admit.
 
         ``modalities`` are those of the query's parts, at least one; the dearest says which queue it waits in.
+        All that ``tenant`` asks waits for one turn, whoever its users are; "" is none.
 
         Raises:
             OverloadedError: the queue is full, or the wait would be, or was, too long.
@@ -116,6 +118,7 @@ class Gate:
             sum(self._lanes[modality].cost for modality in modalities),
             user,
             priority,
+            tenant,
             place=asyncio.get_running_loop().create_future(),
             since_s=self._clock(),
         )

@@ -100,7 +100,9 @@ class Pipeline:
     ) -> SearchResult:
         asked_s = time.time()
         kinds = [part.modality for part in parts]
-        async with self.gate.enter(kinds, query.user or query.caller, query.priority, trace, deadline):
+        user = query.user or query.caller
+        # Credentials with one filter are one tenant, which cannot have more turns by naming more users.
+        async with self.gate.enter(kinds, user, query.priority, trace, deadline, query.permission):
             embedded, infos = await self._embed(parts, runtime, trace, deadline)
             with trace.stage("compose"):
                 composition = await self._compose(embedded, query, runtime, trace, deadline)

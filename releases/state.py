@@ -71,6 +71,9 @@ class State(_Value):
     previous: str | None = None
     staged: tuple[str, ...] = ()
     """Releases whose models stand ready, the current and the previous among them."""
+    gated: tuple[str, ...] = ()
+    """Those of them that have passed the gate. One that is not among them is being staged, or that was cut
+    short."""
     canary: Canary | None = None
     history: tuple[Change, ...] = ()
     """The newest last."""

@@ -17,6 +17,7 @@ __all__ = [
     "common_flags",
     "container_flags",
     "load_flags",
+    "trace_flags",
 ]
 
 CONTAINER_HTTP_PORT = 8000
@@ -76,3 +77,18 @@ def container_flags(*, gpu: bool) -> list[str]:
         f"--allow-gpu-metrics={str(gpu).lower()}",
         *load_flags(CONTAINER_MODELS),
     ]
+
+
+def trace_flags(url: str) -> list[str]:
+    """Spans of the requests whose caller had them sampled (W3C ``traceparent``), to an OTLP/HTTP ``url``.
+
+    Rate 0 leaves it to the caller. Times only: tensors, which are content, are no part of this mode.
+    """
+    settings = (
+        "mode=opentelemetry",
+        "rate=0",
+        "level=TIMESTAMPS",
+        f"opentelemetry,url={url}",
+        "opentelemetry,resource=service.name=sensorium-triton",
+    )
+    return [f"--trace-config={setting}" for setting in settings]

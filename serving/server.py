@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from serving.flags import common_flags, load_flags
+from serving.flags import common_flags, load_flags, trace_flags
 from serving.leftovers import mark, remove_shared_memory, sweep
 from serving.settings import Settings
 
@@ -66,6 +66,8 @@ def command_line(settings: Settings, models: Iterable[str]) -> list[str]:
         command.append(f"--cache-config=local,size={settings.response_cache_bytes}")
     if settings.config_name:
         command.append(f"--model-config-name={settings.config_name}")
+    if settings.trace_url is not None:
+        command += trace_flags(settings.trace_url)
     return command + load_flags(models)
 
 

@@ -46,6 +46,11 @@ class Settings(BaseSettings):
     http_threads: int = Field(default=2, ge=1, le=64)
     load_threads: int = Field(default=2, ge=1, le=64)
     response_cache_bytes: int = Field(default=0, ge=0, description="0 switches the response cache off")
+    trace_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://\S+$",
+        description="where spans of sampled requests go, OTLP over HTTP: http://127.0.0.1:4318/v1/traces",
+    )
 
     install_timeout_s: Seconds = 900.0
     start_timeout_s: Seconds = 180.0

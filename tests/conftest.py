@@ -1,4 +1,4 @@
-"""Marks every test by its folder and loads the shared fixtures."""
+"""Marks every test by its folder, puts them in order and loads the shared fixtures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-FOLDERS = ("unit", "contract", "integration", "e2e")
+FOLDERS = ("unit", "integration", "contract", "e2e")
+"""In the order in which they run: servers that live as long as the session are started late, and nothing that
+needs none waits beside them."""
 TESTS = Path(__file__).parent
 
 # A property is about what comes out, not about how long a busy machine took for one example.
@@ -29,7 +31,12 @@ def espeak() -> str:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        folder = item.path.relative_to(TESTS).parts[0]
+        folder = _folder(item)
         if folder not in FOLDERS:
             raise pytest.UsageError(f"{item.path} stands in none of {FOLDERS}")
         item.add_marker(folder)
+    items.sort(key=lambda item: FOLDERS.index(_folder(item)))
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0]

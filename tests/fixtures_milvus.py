@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -39,26 +41,48 @@ def milvus_settings(request: pytest.FixtureRequest) -> MilvusSettings:
     return _settings(request)
 
 
-@pytest_asyncio.fixture(params=["lite", "standalone"], scope="module", loop_scope="module")
+@pytest.fixture(params=["lite", "standalone"], scope="module")
+def module_settings(request: pytest.FixtureRequest) -> MilvusSettings:
+    """Settings for each server in turn, for a whole module."""
+    return _settings(request)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def module_store(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    module_settings: MilvusSettings, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[VectorStore]:
-    """A started store on each server in turn, shared by the tests of a module."""
-    async with VectorStore(_settings(request), tmp_path_factory.mktemp("home")) as store:
-        for version in VERSIONS:
-            await store.prepare(version)
+    """A started store, shared by the tests of a module."""
+    async with VectorStore(module_settings, tmp_path_factory.mktemp("home")) as store:
+        await one_by_one_or_at_once(module_settings, [store.prepare(version) for version in VERSIONS])
         yield store
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def vector_store(module_store: VectorStore) -> VectorStore:
+async def vector_store(module_settings: MilvusSettings, module_store: VectorStore) -> VectorStore:
     """An empty, started store. Its tests need `pytest.mark.asyncio(loop_scope="module")`."""
-    async with AsyncMilvusClient(uri=module_store.uri, dedicated=True) as client:
-        for name in await client.list_collections():
-            if name.startswith(PREFIX):
-                await client.delete(name, filter='row_id != ""')
-                await client.query(name, filter='row_id == ""', consistency_level="Strong")
+    await empty(module_settings, module_store.uri)
     return module_store
+
+
+async def empty(settings: MilvusSettings, uri: str) -> None:
+    """Takes all rows out of all collections of ours."""
+
+    async def one(client: AsyncMilvusClient, name: str) -> None:
+        await client.delete(name, filter='row_id != ""')
+        await client.query(name, filter='row_id == ""', consistency_level="Strong")
+
+    async with AsyncMilvusClient(uri=uri, dedicated=True) as client:
+        names = [name for name in await client.list_collections() if name.startswith(PREFIX)]
+        await one_by_one_or_at_once(settings, [one(client, name) for name in names])
+
+
+async def one_by_one_or_at_once(settings: MilvusSettings, calls: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """At once on the server, where each waits for the next tick of its clock; in turn on Milvus Lite."""
+    if settings.uri:
+        await asyncio.gather(*calls)
+        return
+    for call in calls:
+        await call
 
 
 def _settings(request: pytest.FixtureRequest) -> MilvusSettings:

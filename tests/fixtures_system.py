@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,16 +19,19 @@ from cli.stack import Stack
 from orchestrator.settings import load_settings
 
 ITEMS = 40
+SELDOM = {"SENSORIUM_SERVING_CANARY_PERIOD_S": "30"}
+"""Nothing is done to this Triton, so that its canaries, clips among them, need not fly beside every test."""
 
 
 @dataclass(frozen=True)
 class System:
-    """Where the running system is, and the manifest of what is indexed in it."""
+    """Where the running system is, the manifest of what is indexed in it, and how many rows that made."""
 
     stack: Stack
     rest_url: str
     grpc_target: str
     catalogue: Path
+    rows: Mapping[str, int]
 
 
 @pytest.fixture(scope="session")
@@ -54,9 +57,10 @@ def system(
     built_home: Path, generated_catalogue: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[System]:
     """Triton, Milvus Lite and the orchestrator, with the generated catalogue indexed."""
-    with scratch_stack(tmp_path_factory.mktemp("home"), built_home) as stack:
+    with scratch_stack(tmp_path_factory.mktemp("home"), built_home, SELDOM) as stack:
         stack.up()
         with Client(stack.target) as client:
             summary = index_items(client, list(read_manifest(generated_catalogue)), Console(stderr=True))
         assert not summary.refused, summary.refused
-        yield System(stack, stack.page, stack.target, generated_catalogue)
+        rows = dict(stack.status().rows)
+        yield System(stack, stack.page, stack.target, generated_catalogue, rows)

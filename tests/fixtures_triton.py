@@ -162,5 +162,6 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
     """All public models on the real repository."""
     installed_tree()
     need_models(ROOT / "model_repository", PUBLIC)
-    with running_triton(tmp_path_factory.mktemp("triton")) as server:
+    # Nothing is done to it, so that its canaries, clips among them, need not fly beside every test.
+    with running_triton(tmp_path_factory.mktemp("triton"), settings={"canary_period_s": "30"}) as server:
         yield server

@@ -8,6 +8,12 @@ if [ "${#key}" -lt 16 ]; then
     exit 1
 fi
 apis="model-repository,shared-memory,trace,logging"
+# Spans of the requests that the orchestrator has sampled, to an OpenTelemetry collector, OTLP over HTTP.
+if [ -n "${TRITON_TRACE_URL:-}" ]; then
+    set -- "$@" --trace-config=mode=opentelemetry --trace-config=rate=0 --trace-config=level=TIMESTAMPS \
+        "--trace-config=opentelemetry,url=${TRITON_TRACE_URL}" \
+        --trace-config=opentelemetry,resource=service.name=sensorium-triton
+fi
 exec tritonserver "$@" \
     "--http-restricted-api=${apis}:sensorium-control=${key}" \
     "--grpc-restricted-protocol=${apis}:sensorium-control=${key}"

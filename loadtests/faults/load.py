@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 
 import grpc
 
-from loadtests.arrivals import Arrival, Phase, Traffic
+from loadtests.arrivals import Arrival, Traffic
 from loadtests.errors import UnreachableError
 from loadtests.faults.answers import DEPTH, Before, question
 from loadtests.faults.seen import Fate, Seen
 from loadtests.payloads import Payloads
+from loadtests.steady import endless, send
 from sensorium.v1 import sensorium_pb2_grpc as rpc
 
 __all__ = ["Load"]
 
-PLANNED_S = 60.0
 MAX_OUTSTANDING = 128
 BURSTS = 5
 AT_ONCE = 4
@@ -82,27 +81,15 @@ class Load:
 
     async def run(self) -> None:
         """Until it is cancelled, which ends what is under way too."""
-        began_s = time.monotonic()
         async with asyncio.TaskGroup() as group:
-            under_way: set[asyncio.Task[None]] = set()
-            for due_s, arrival in self._arrivals():
-                await asyncio.sleep(max(began_s + due_s - time.monotonic(), 0.0))
-                if len(under_way) >= MAX_OUTSTANDING:
-                    now_s = time.monotonic()
-                    self.seen.append(Seen(arrival.modality, now_s, now_s, Fate.UNSENT, "unsent"))
-                    continue
-                task = group.create_task(self._ask(arrival))
-                under_way.add(task)
-                task.add_done_callback(under_way.discard)
+            arrivals = endless(self._traffic, "faults", self._rate)
+            await send(arrivals, self._ask, self._unsent, group, MAX_OUTSTANDING)
 
-    def _arrivals(self) -> Iterator[tuple[float, Arrival]]:
-        number = 0
-        while True:
-            for arrival in self._traffic.plan(f"faults {number}", [Phase("load", self._rate, PLANNED_S)]):
-                yield number * PLANNED_S + arrival.due_s, arrival
-            number += 1
+    def _unsent(self, arrival: Arrival) -> None:
+        now_s = time.monotonic()
+        self.seen.append(Seen(arrival.modality, now_s, now_s, Fate.UNSENT, "unsent"))
 
-    async def _ask(self, arrival: Arrival) -> None:
+    async def _ask(self, arrival: Arrival, _due_s: float) -> None:
         content = self._payloads.queries[arrival.modality][arrival.query]
         request = question(arrival.modality, content, self._without)
         sent_s = time.monotonic()

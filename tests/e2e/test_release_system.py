@@ -5,34 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from fixtures_triton import PUBLIC, ROOT, installed_tree, need_models
+from fixtures_triton import ROOT
 
 from cli.catalogues import demo_manifest
 from cli.client import Client
-from cli.scratch import scratch_stack
 from cli.stack import Stack
 from orchestrator.settings import load_settings
 from sensorium.v1 import sensorium_pb2 as pb
 
-ITEMS = [
-    ("frog", "A green tree frog on a leaf."),
-    ("train", "A red steam train."),
-    ("piano", "A black grand piano."),
-]
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    installed_tree()
-    need_models(ROOT / "model_repository", PUBLIC)
-    home = load_settings().home
-    with scratch_stack(tmp_path_factory.mktemp("releases"), home) as found:
-        found.up()
-        yield found
+WORDS = "An unpaid invoice for the plumbing of a lighthouse."
 
 
 def release(stack: Stack, *arguments: str, code: int = 0) -> str:
@@ -45,17 +28,18 @@ def release(stack: Stack, *arguments: str, code: int = 0) -> str:
 
 def answered_by(stack: Stack, user: str = "") -> str:
     with Client(stack.target) as client:
-        answer = client.search(pb.SearchRequest(parts=[pb.QueryPart(text="a frog")], user=user, limit=1))
-    assert [hit.item.id for hit in answer.hits] == ["frog"]
+        answer = client.search(pb.SearchRequest(parts=[pb.QueryPart(text=WORDS)], user=user, limit=1))
+    assert [hit.item.id for hit in answer.hits] == ["invoice"]
     assert not answer.degraded
     return answer.release
 
 
-def test_a_release_from_making_to_rollback(stack: Stack) -> None:
+def test_a_release_from_making_to_rollback(release_stack: Stack) -> None:
+    stack = release_stack
     catalogue: Path = demo_manifest(load_settings().home)
     with Client(stack.target) as client:
-        results = list(client.upsert(pb.Item(id=name, description=text) for name, text in ITEMS))
-        assert [result.error.code for result in results] == [""] * len(ITEMS)
+        (result,) = client.upsert([pb.Item(id="invoice", description=WORDS)])
+        assert result.error.code == ""
     own = answered_by(stack)
     release(stack, "create", "r1", "--note", "first")
     assert "there is a release r1 already" in release(stack, "create", "r1", code=1)
@@ -76,7 +60,10 @@ def test_a_release_from_making_to_rollback(stack: Stack) -> None:
     assert answered_by(stack) == "r1"
     release(stack, "rollback", "--why", "a test")
     assert answered_by(stack) == own
+    assert "what a rollback goes back to" in release(stack, "unstage", "r1", code=1)
     release(stack, "rollback")
     assert answered_by(stack) == "r1"
+    assert "the current one" in release(stack, "unstage", "r1", code=1)
     assert "a test" in release(stack, "list")
     assert "encode_text" in release(stack, "show", "r1")
+    release(stack, "rollback")

@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fixtures_prometheus import ROOT, RULES
+import yaml
+from fixtures_prometheus import ROOT, RULES, rules
 
 CONFIG = ROOT / "deploy/prometheus/prometheus.yml"
 CASES = sorted(Path(__file__).parent.glob("prometheus_*alerts.yml"))
@@ -42,6 +43,17 @@ def test_promtool_refuses_what_is_not(prometheus_bin: Path, tmp_path: Path) -> N
         [str(prometheus_bin / "promtool"), "check", "rules", str(broken)], capture_output=True, check=False
     )
     assert done.returncode != 0
+
+
+def test_every_alert_has_a_case_in_which_it_fires() -> None:
+    fires = {
+        case["alertname"]
+        for path in CASES
+        for test in yaml.safe_load(path.read_text())["tests"]
+        for case in test.get("alert_rule_test", [])
+        if case["exp_alerts"]
+    }
+    assert fires == {rule["alert"] for rule in rules() if "alert" in rule}
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)

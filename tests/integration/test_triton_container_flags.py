@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from fixtures_triton import ROOT, free_ports, installed_tree, need_models
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import InferenceServerClient, InferInput, service_pb2, service_pb2_grpc
 
 from serving import Settings
 from serving.flags import container_flags
@@ -27,7 +32,34 @@ READY_S = 120.0
 
 
 @pytest.fixture(scope="module")
-def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+def collector() -> Iterator[tuple[list[dict[str, Any]], str]]:
+    """Spans that came, as OTLP's JSON has them, and the URL that takes them."""
+    spans: list[dict[str, Any]] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            for resource in body["resourceSpans"]:
+                spans.extend(span for scope in resource["scopeSpans"] for span in scope["spans"])
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield spans, f"http://127.0.0.1:{server.server_port}/v1/traces"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def container(
+    tmp_path_factory: pytest.TempPathFactory, collector: tuple[list[dict[str, Any]], str]
+) -> Iterator[tuple[str, str]]:
     """deploy/triton/start.sh with the containers' flags, but for places and ports: (HTTP URL, gRPC)."""
     tree = installed_tree()
     need_models(ROOT / "model_repository", ("embed_text",))
@@ -53,6 +85,8 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
     flags = [flag for flag in container_flags(gpu=False) if not flag.startswith(replaced)]
     child = environment(settings, os.environ) | {
         "TRITON_CONTROL_KEY_FILE": str(home / "key"),
+        "TRITON_TRACE_URL": collector[1],
+        "OTEL_BSP_SCHEDULE_DELAY": "100",  # ms between two exports, in place of 5 s
         "LD_LIBRARY_PATH": str(tree / "lib"),
     }
     child["PATH"] = f"{child['PATH']}:{tree / 'bin'}"
@@ -129,6 +163,28 @@ def test_kubernetes_may_ask_for_health(container: tuple[str, str]) -> None:
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
+def test_triton_traces_what_its_caller_has_sampled_and_nothing_else(
+    container: tuple[str, str], collector: tuple[list[dict[str, Any]], str]
+) -> None:
+    spans, _ = collector
+    trace, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    words = "zyxomma in a pond"
+    content = np.array([[words]], dtype=object)
+    with InferenceServerClient(container[1]) as client:
+        tensor = InferInput("text", [1, 1], "BYTES")
+        tensor.set_data_from_numpy(content)
+        client.infer("embed_text", [tensor])
+        client.infer("embed_text", [tensor], headers={"traceparent": f"00-{trace}-{parent}-01"})
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and parent not in {span.get("parentSpanId") for span in spans}:
+        time.sleep(0.05)
+    assert {span["traceId"] for span in spans} == {trace}
+    (top,) = [span for span in spans if span["parentSpanId"] == parent]
+    ours = {span["name"] for span in spans if span["parentSpanId"] == top["spanId"]}
+    assert ours == {"embed_text"}
+    assert words not in json.dumps(spans)
+
+
 def test_the_probe_infers(container: tuple[str, str]) -> None:
     assert probe(container[0], "embed_text", 30) == ""
     assert set(PROBED) == {"embed_text", "embed_image", "embed_audio", "embed_video", "transcribe_audio"}
@@ -153,5 +209,9 @@ def test_every_flag_is_one_that_the_server_knows() -> None:
     usage = shown.stdout + shown.stderr
     flags = {flag.partition("=")[0] for gpu in (False, True) for flag in container_flags(gpu=gpu)}
     script = (ROOT / "deploy/triton/start.sh").read_text()
-    flags |= {part.partition("=")[0] for part in script.replace('"', " ").split() if part.startswith("--")}
+    flags |= {
+        part.partition("=")[0]
+        for part in script.replace('"', " ").split()
+        if part.startswith("--") and part != "--"
+    }
     assert not {flag for flag in flags if f"{flag} " not in usage and f"{flag}\n" not in usage}

@@ -63,6 +63,8 @@ MAY: dict[str, tuple[str, ...]] = {
         "evaluation",
         "benchmarks",
         "model_repository",
+        "loadtests.arrivals",
+        "loadtests.steady",
     ),
 }
 # Inside the orchestrator arrows point inward: a module may import those of its own or an inner ring.

@@ -1,4 +1,4 @@
-"""The models of a release beside the repository's, what the state becomes, and when the gate refuses."""
+"""The models of a release beside the repository's, one command at a time, and when the gate refuses."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from fixtures_triton import ROOT
 
 from cli.release_gate import Figure
 from cli.release_models import models_dir, remove_models, write_models
-from cli.releasing import _promoted, _rolled_back, _staged
+from cli.releasing import Releasing
+from orchestrator.settings import Settings
+from releases.command_lock import at_work
 from releases.errors import ReleaseError, StateError
 from releases.manifest import EMBEDDING, Manifest, create, files_dir
-from releases.state import Canary, State
 from serving.repository import read_config, read_staged
 
 KINDS = ("text", "image", "audio", "video")
@@ -120,26 +121,21 @@ def test_a_staged_model_that_lacks_a_file_or_cannot_be_read_is_passed_over(
     assert "embed_image__r1" in staged
 
 
-def test_promotion_keeps_the_one_before_and_the_canary() -> None:
-    state = _staged(_staged(_staged(State(), "a"), "b"), "c")
-    state = _promoted(state, "a")
-    assert (state.current, state.previous, state.staged) == ("a", None, ("a",))
-    state = _staged(_staged(state, "b"), "c").model_copy(update={"canary": Canary(release="c", percent=5)})
-    state = _promoted(state, "b")
-    assert (state.current, state.previous, state.staged) == ("b", "a", ("a", "b", "c"))
-    with pytest.raises(StateError):
-        _promoted(state, "b")
-    state = _promoted(state, "c")
-    assert (state.current, state.previous, state.staged, state.canary) == ("c", "b", ("b", "c"), None)
-
-
-def test_a_rollback_goes_back_and_forth_and_to_the_repository() -> None:
-    with pytest.raises(StateError):
-        _rolled_back(State())
-    state = _rolled_back(_promoted(_staged(State(), "a"), "a"))
-    assert (state.current, state.previous, state.staged) == (None, "a", ("a",))
-    state = _rolled_back(state)
-    assert (state.current, state.previous) == ("a", None)
+def test_what_loads_or_unloads_models_is_done_one_at_a_time(tmp_path: Path, manifest: Manifest) -> None:
+    releasing = Releasing(Settings(home=tmp_path), ROOT / "milvus", "127.0.0.1:1")
+    with at_work(tmp_path, "stage r0"):
+        for command in (
+            lambda: releasing.stage(manifest.name, tmp_path / "none"),
+            lambda: releasing.promote(manifest.name),
+            lambda: releasing.unstage(manifest.name),
+        ):
+            with pytest.raises(StateError, match=r"at work: stage r0 \(process \d+\)"):
+                command()
+        # What must never wait: it says what the state alone says.
+        with pytest.raises(StateError, match="nothing to go back to"):
+            releasing.rollback()
+    with pytest.raises(StateError, match="not staged"):
+        releasing.unstage(manifest.name)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -23,6 +24,7 @@ from serving.flags import (
     CONTAINER_MODELS,
     RESTRICTED,
     container_flags,
+    trace_flags,
 )
 from serving.repository import read_config
 
@@ -31,6 +33,9 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, Any] = COMPOSE["services"]
 PUBLISHED = {"orchestrator": {8080, 8081}, "prometheus": {9090}, "grafana": {3000}}
 ONE_SHOT = {"export", "index"}
+ENV_EXAMPLE = dict(
+    re.findall(r"^#?(\w+)=(.*)$", (ROOT / "deploy/compose.env.example").read_text(), re.MULTILINE)
+)
 REQUIRED = re.compile(r"^\$\{\w+:\?[^}]+\}$")
 
 
@@ -108,6 +113,7 @@ def test_only_what_must_has_a_way_out() -> None:
     assert on("vectors") == {"milvus", "orchestrator", "prometheus"}
     assert on("storage") == {"milvus", "etcd", "minio"}
     assert on("cache") == {"redis", "orchestrator"}
+    assert on("traces") == {"triton-cpu", "triton-gpu", "orchestrator"}
     assert {network for service in SERVICES.values() for network in service["networks"]} == set(networks)
 
 
@@ -116,8 +122,11 @@ def test_the_orchestrators_settings_exist_and_fit(monkeypatch: pytest.MonkeyPatc
     for name in [name for name in os.environ if name.startswith(ENV_PREFIX)]:
         monkeypatch.delenv(name)
     for name, value in environment.items():
+        if value is None:  # passed on from .env where it is set there
+            value = ENV_EXAMPLE[name]
         monkeypatch.setenv(name, value)
     settings = load_settings(environment)
+    assert settings.tracing.endpoint == "http://collector:4317"
     assert settings.api.http_port in PUBLISHED["orchestrator"]
     assert settings.api.grpc_port in PUBLISHED["orchestrator"]
     assert settings.triton.url == f"triton:{CONTAINER_GRPC_PORT}"
@@ -129,6 +138,18 @@ def test_the_orchestrators_settings_exist_and_fit(monkeypatch: pytest.MonkeyPatc
     assert settings.access.keys_file is not None
     access = str(settings.access.keys_file.parent)
     assert {str(settings.home), str(settings.model_repository), access} == volumes
+
+
+def test_spans_of_triton_go_where_those_of_the_orchestrator_go() -> None:
+    script = (ROOT / "deploy/triton/start.sh").read_text()
+    told = re.findall(r"--trace-config=[^\s\"]+", script)
+    assert told == trace_flags("${TRITON_TRACE_URL}")
+    assert 'if [ -n "${TRITON_TRACE_URL:-}" ]' in script
+    for service in ("triton-cpu", "triton-gpu"):
+        assert SERVICES[service]["environment"]["TRITON_TRACE_URL"] is None
+    urls = [ENV_EXAMPLE[name] for name in ("SENSORIUM_TRACING__ENDPOINT", "TRITON_TRACE_URL")]
+    assert {urlsplit(url).hostname for url in urls} == {"collector"}
+    assert COMPOSE["networks"]["traces"]["name"] in (ROOT / "docs/operations.md").read_text()
 
 
 def test_whoever_listens_beyond_loopback_asks_for_a_key_and_callers_have_one() -> None:
@@ -157,7 +178,7 @@ def test_every_server_is_one_that_somebody_asks() -> None:
             word
             for other, service in SERVICES.items()
             if other != name
-            for word in (*service.get("environment", {}).values(), *map(str, service.get("command", ())))
+            for word in map(str, (*service.get("environment", {}).values(), *service.get("command", ())))
         ]
         address = re.compile(rf"(^|[/=@]){known.get(name, name)}:\d+")
         assert any(address.search(word) for word in told), f"nobody asks {name}"
@@ -227,13 +248,15 @@ def test_no_password_has_a_default() -> None:
     for name, service in SERVICES.items():
         for variable, value in service.get("environment", {}).items():
             if re.search("PASSWORD|SECRET|ACCESS_KEY|ROOT_USER", variable):
+                assert value is not None
                 assert REQUIRED.match(value) or value.startswith("/run/secrets/"), f"{name}: {variable}"
     for secret in COMPOSE["secrets"].values():
         assert set(secret) == {"file"}
     example = (ROOT / "deploy/compose.env.example").read_text()
     named = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
-    documented = set(re.findall(r"^#?(\w+)=", example, re.MULTILINE))
-    assert named == documented
+    for service in SERVICES.values():
+        named |= {name for name, value in service.get("environment", {}).items() if value is None}
+    assert named == set(ENV_EXAMPLE)
     assert not re.findall(r"^\w+=.+$", example, re.MULTILINE)
     assert "deploy/secrets/" in (ROOT / ".gitignore").read_text()
 

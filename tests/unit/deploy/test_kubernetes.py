@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
@@ -21,6 +22,13 @@ VERSION = "1.34"
 MODELS = re.compile(r'model=~"([^"]+)"')
 FOREIGN = ("milvus.io/", "monitoring.coreos.com/", "kustomize.config.k8s.io/")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
+TRACING = dict(
+    re.findall(
+        r"--from-literal=(\w+)=(\S+)", OPERATIONS.split("create configmap tracing")[1].partition("\n\n")[0]
+    )
+)
+"""The configuration map that docs/operations.md has one make."""
 
 
 def documents() -> list[tuple[str, dict[str, Any]]]:
@@ -121,10 +129,12 @@ def test_triton_gets_the_flags_that_serving_generates() -> None:
 
 def test_the_orchestrators_settings_exist_and_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     container = named("StatefulSet", "orchestrator")["spec"]["template"]["spec"]["containers"][0]
-    environment = {each["name"]: each["value"] for each in container["env"]}
+    environment = {each["name"]: each.get("value") or told(each) for each in container["env"]}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     settings = load_settings(environment)
+    assert settings.tracing.endpoint == TRACING["orchestrator"]
+    assert settings.tracing.sample_ratio == float(TRACING["ratio"])
     assert settings.milvus.parameters == "cluster"
     assert settings.access.keys_file is not None
     assert not settings.api.unauthenticated_beyond_loopback
@@ -152,6 +162,30 @@ def test_the_orchestrators_settings_exist_and_fit(monkeypatch: pytest.MonkeyPatc
     host, port = relabeling["replacement"].split(":")
     assert host in settings.api.allowed_hosts
     assert int(port) == settings.api.http_port
+
+
+def told(variable: dict[str, Any]) -> str:
+    """What the documented configuration map gives a variable, which is unset without that map."""
+    source = variable["valueFrom"]["configMapKeyRef"]
+    assert (source["name"], source["optional"]) == ("tracing", True)
+    return TRACING[source["key"]]
+
+
+def test_spans_may_leave_for_the_collector_alone() -> None:
+    (variable,) = [
+        each
+        for each in named("Deployment", "triton")["spec"]["template"]["spec"]["containers"][0]["env"]
+        if each["name"] == "TRITON_TRACE_URL"
+    ]
+    assert "${TRITON_TRACE_URL}" in (ROOT / "deploy/triton/start.sh").read_text()
+    policy = named("NetworkPolicy", "traces")["spec"]
+    (pods_of,) = policy["podSelector"]["matchExpressions"]
+    assert pods_of["values"] == ["orchestrator", "triton"]
+    ((way,), (to,)) = policy["egress"], policy["egress"][0]["to"]
+    namespace = to["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+    urls = [urlsplit(url) for url in (TRACING["orchestrator"], told(variable))]
+    assert {url.hostname for url in urls} == {f"collector.{namespace}.svc"}
+    assert [port["port"] for port in way["ports"]] == [url.port for url in urls]
 
 
 def test_one_orchestrator_writes_and_no_budget_holds_up_a_drain() -> None:
@@ -221,6 +255,5 @@ def test_the_cluster_is_for_twelve_nodes() -> None:
 
 def test_secrets_are_named_and_none_is_written_here() -> None:
     assert not [path for path, each in documents() if each["kind"] == "Secret"]
-    text = (ROOT / "docs/operations.md").read_text()
     for name in ("triton-control", "minio-credentials", "access-keys", "metrics-key"):
-        assert name in text
+        assert name in OPERATIONS

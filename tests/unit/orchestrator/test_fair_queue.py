@@ -125,6 +125,75 @@ def test_leaving_costs_nobody_anything(pushed: list[Ticket], data: st.DataObject
     assert {id(each) for each in drained(queue)} == {id(each) for each in stayed}
 
 
+# ---- tenants ----
+
+
+def of(tenant: str, user: str, modality: Modality = Modality.TEXT) -> Ticket:
+    return Ticket(modality, COSTS[modality], user, tenant=tenant)
+
+
+tenants = st.sampled_from(["", "acme", "birch"])
+shared = st.lists(st.builds(of, tenants, users, modalities), max_size=40)
+
+
+@given(shared)
+def test_with_tenants_too_everything_comes_out_once_and_a_users_own_in_order(pushed: list[Ticket]) -> None:
+    out = drained(queue_of(pushed))
+    assert sorted(map(id, out)) == sorted(map(id, pushed))
+    for whose in {(each.tenant, each.user) for each in pushed}:
+        own = [each for each in pushed if (each.tenant, each.user) == whose]
+        assert [each for each in out if (each.tenant, each.user) == whose] == own
+
+
+@given(st.integers(1, 60), st.integers(1, 20))
+def test_a_tenant_has_no_more_turns_for_naming_more_users(names: int, wanted: int) -> None:
+    queue = queue_of(of("acme", f"user-{number}") for number in range(names))
+    for _ in range(wanted):
+        queue.push(of("birch", "ann"))
+    out = drained(queue)
+    last = max(place for place, each in enumerate(out) if each.tenant == "birch")
+    assert sum(each.tenant == "acme" for each in out[:last]) <= wanted
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=40))
+def test_the_users_of_a_tenant_alternate(asking: list[str]) -> None:
+    """Until one has nothing left, none is two ahead of another."""
+    out = drained(queue_of(of("acme", user) for user in asking))
+    left, got = Counter(asking), Counter(dict.fromkeys(asking, 0))
+    for each in out:
+        if not all(left.values()):
+            break
+        left[each.user] -= 1
+        got[each.user] += 1
+        assert max(got.values()) - min(got.values()) <= 1
+
+
+def test_new_names_of_a_tenant_do_not_overtake() -> None:
+    first = of("acme", "ann")
+    queue = queue_of([first, of("acme", "ann")])
+    queue.pop(anything)
+    for number in range(20):
+        queue.push(of("acme", f"new-{number}"))
+    assert drained(queue)[0].user == "ann"
+
+
+def test_a_full_queue_gives_up_the_flood_of_one_user_within_a_tenant() -> None:
+    flood = [of("acme", "eve") for _ in range(20)]
+    queue = queue_of(flood)
+    assert queue.displace(of("acme", "ann")) is flood[-1]
+    assert queue.displace(of("acme", "eve")) is None
+    mine = of("acme", "ann")
+    assert list(queue.ahead(mine)) == flood[:1]
+
+
+def test_a_user_of_nobody_is_no_tenant_of_that_name() -> None:
+    queue = queue_of([of("", "acme"), of("acme", "ann"), of("", "acme"), of("acme", "ben")])
+    assert [each.tenant for each in drained(queue)] == ["", "acme", "", "acme"]
+
+
+# ---- priorities ----
+
+
 def test_interactive_requests_go_first_and_batch_ones_are_not_starved() -> None:
     pushed = [ticket(priority=BATCH) for _ in range(20)] + [ticket() for _ in range(100)]
     out = drained(queue_of(pushed, batch_share=0.1))

@@ -460,6 +460,26 @@ async def test_a_waiting_caller_that_leaves_gives_its_place_up(make_world: MakeW
     assert (await world.search("tree")).hits
 
 
+async def test_a_tenant_waits_for_one_turn_whoever_its_users_are(make_world: MakeWorld) -> None:
+    world = make_world(admission=AdmissionSettings(max_concurrent=1, max_wait_s=60))
+    await stock(world)
+    world.store.delay_s["search"] = 0.01
+    answered: list[str] = []
+
+    async def ask(tenant: str, user: str, number: int) -> None:
+        await world.search(f"frog {number}", permission=tenant, user=user, caller=f"key-of-{tenant}")
+        answered.append(tenant)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(12):
+            group.create_task(ask("acme", f"user-{number}", number))
+        await asyncio.sleep(0)
+        for number in range(3):
+            group.create_task(ask("birch", "ann", 100 + number))
+    assert answered.count("acme") == 12
+    assert max(place for place, tenant in enumerate(answered) if tenant == "birch") <= 8
+
+
 # ---- diversity ----
 
 

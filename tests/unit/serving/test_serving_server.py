@@ -52,6 +52,16 @@ def test_the_response_cache_is_off_unless_it_has_a_size(tmp_path: Path) -> None:
     assert "--cache-config=local,size=1000000" in command
 
 
+def test_it_traces_only_where_it_is_told_a_collector(tmp_path: Path) -> None:
+    assert not any(part.startswith("--trace") for part in command_line(settings(tmp_path), []))
+    url = "http://127.0.0.1:4318/v1/traces"
+    traced = command_line(settings(tmp_path, trace_url=url), [])
+    assert f"--trace-config=opentelemetry,url={url}" in traced
+    assert "--trace-config=rate=0" in traced
+    with pytest.raises(ValidationError):
+        settings(tmp_path, trace_url="collector:4318")
+
+
 def test_the_environment_passes_on_little(tmp_path: Path) -> None:
     inherited = {"SECRET": "x", "PYTHONPATH": "/x", "LD_PRELOAD": "/x", "SENSORIUM_MEDIA_MAX_BYTES": "9"}
     passed = environment(settings(tmp_path), inherited)

@@ -1,0 +1,66 @@
+"""When an answer under swaps counts as mixed, and what the swapped sets differ in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.swap_load import Load
+from cli.swap_variants import older_encoders, other_fusion
+from releases.errors import ReleaseError
+from sensorium.v1 import sensorium_pb2 as pb
+
+QUERY = ("text", 0)
+REFERENCES = {"r1": {QUERY: {"a": 0.9, "b": 0.5}}, "r2": {QUERY: {"a": 0.5, "b": 0.1}}}
+
+
+def answer(release: str, **scores: float) -> pb.SearchResponse:
+    hits = [pb.Hit(item=pb.Item(id=item), score=score) for item, score in scores.items()]
+    return pb.SearchResponse(release=release, hits=hits)
+
+
+@pytest.mark.parametrize(
+    ("found", "mixed"),
+    [
+        (answer("r1", a=0.9, b=0.5), 0),
+        (answer("r1", a=0.8, b=0.45), 0),
+        (answer("r1", a=0.5, b=0.1), 1),
+        (answer("r2", a=0.9, b=0.5), 1),
+        (answer("r1"), 1),
+        (answer("another", a=0.9, b=0.5), 1),
+    ],
+)
+def test_an_answer_is_that_of_the_release_which_it_names(found: pb.SearchResponse, mixed: int) -> None:
+    load = Load("127.0.0.1:1", {}, 1.0, REFERENCES)
+    load.check(QUERY, found)
+    assert load.mixed == mixed
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    folder = tmp_path / "repository"
+    for version in ("1", "2"):
+        (folder / "encode_text" / version).mkdir(parents=True)
+    embedding = {
+        "embedding_version": "lite-2",
+        "models": {"encode_text": {"version": "2"}},
+        "fusion": {"text": {"bias": -6.0}},
+        "rerank": {},
+    }
+    (folder / "embedding.json").write_text(json.dumps(embedding))
+    return folder
+
+
+def test_the_swapped_sets_differ_in_what_they_are_named_after(repository: Path, tmp_path: Path) -> None:
+    fused = json.loads((other_fusion(repository, tmp_path / "r2") / "embedding.json").read_text())
+    assert fused["fusion"] == {"text": {"bias": -7.0}}
+    assert fused["embedding_version"] == "lite-2"
+    older = json.loads((older_encoders(repository, tmp_path / "r3") / "embedding.json").read_text())
+    assert older["models"] == {"encode_text": {"version": "1"}}
+    assert older["embedding_version"] != "lite-2"
+    assert not {"fusion", "rerank"} & set(older)
+    (repository / "encode_text" / "1").rmdir()
+    with pytest.raises(ReleaseError, match="one version"):
+        older_encoders(repository, tmp_path / "r4")
