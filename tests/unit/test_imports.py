@@ -90,7 +90,7 @@ RINGS: tuple[frozenset[str], ...] = (
         }
     )
     | frozenset({"breaker", "retry"})
-    | frozenset({"logs", "profile", "quality", "strengths", "fair_queue", "generations", "tls"}),
+    | frozenset({"logs", "profile", "quality", "strengths", "fair_queue", "generations", "tls", "under_way"}),
     frozenset({"admit", "gate", "classify", "compose", "fusion", "late", "answer", "row_vectors"})
     | frozenset({"wire", "feedback_wire", "guarded"}),
     frozenset({"searches", "cache_keys", "access"}),
