@@ -26,6 +26,7 @@ __all__ = [
     "BreakerSettings",
     "BudgetSettings",
     "CacheSettings",
+    "CrossAttentionSettings",
     "DiversifySettings",
     "ExpandSettings",
     "FeedbackSettings",
@@ -168,6 +169,7 @@ class BudgetSettings(_Group):
     hop_s: Seconds = 1.0
     expand_s: Seconds = 1.0
     personalise_s: Seconds = 0.5
+    cross_attention_s: Seconds = 0.5
     rerank_s: Seconds = 0.5
     diversify_s: Seconds = 1.0
     answer_s: Seconds = 2.0
@@ -281,6 +283,16 @@ class ExpandSettings(_Group):
     trust: Share = 0.5
 
 
+class CrossAttentionSettings(_Group):
+    """Attention over the rows of the first ``pool`` candidates. Off: it did not help (docs/relevance.md)."""
+
+    enabled: bool = False
+    pool: Annotated[int, Ge(2), Le(200)] = 50
+    temperature: Annotated[float, Ge(1e-3), Le(100)] = 0.05
+    gain: Annotated[float, Gt(0), Le(100)] = 4.0
+    """By how much log-odds move for a similarity that is 1 greater."""
+
+
 class FusionSettings(_Group):
     """How the evidence for an item is joined."""
 
@@ -360,6 +372,7 @@ class Settings(BaseSettings):
     fusion: FusionSettings = FusionSettings()
     hop: HopSettings = HopSettings()
     expand: ExpandSettings = ExpandSettings()
+    cross_attention: CrossAttentionSettings = CrossAttentionSettings()
     rerank: RerankSettings = RerankSettings()
     diversify: DiversifySettings = DiversifySettings()
     feedback: FeedbackSettings = FeedbackSettings()

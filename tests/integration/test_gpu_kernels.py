@@ -1,0 +1,96 @@
+"""The GPU kernels as far as a machine without a GPU can prove them, against the definition in float64: the
+Triton kernel by Triton's interpreter; the CUDA kernel compiled by nvcc, and its source run on the host, a
+thread of the GPU as a fiber (tests/cuda_host)."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from kernel_cases import CASES, Case, check, expected, inputs
+
+from kernels import DeviceError
+from kernels.cuda_path import ARCHITECTURES, SOURCE, build, load, run
+
+TESTS = Path(__file__).parents[1]
+TOLERANCE = {torch.float32: 1e-6, torch.float16: 1e-6, torch.bfloat16: 1e-6}
+"""Of scores of unit rows, which are the same in float64: products are exact, sums are float32."""
+
+
+@pytest.fixture(scope="module")
+def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    if importlib.util.find_spec("triton") is None:
+        pytest.skip("the Triton language is needed: pip install -e '.[test]' -c constraints.txt")
+    out = tmp_path_factory.mktemp("triton") / "found.npz"
+    environment = {
+        **os.environ,
+        "TRITON_INTERPRET": "1",
+        "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]),
+    }
+    child = [sys.executable, str(TESTS / "kernel_interpreted_child.py"), str(out)]
+    done = subprocess.run(child, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    with np.load(out) as found:
+        return dict(found)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_triton_kernel_is_the_definition(
+    interpreted: dict[str, np.ndarray], case: Case, dtype: torch.dtype
+) -> None:
+    truth = expected(*inputs(case, dtype), case.temperature)
+    scores = interpreted[f"{case.name}/{dtype}/scores"]
+    candidates = interpreted[f"{case.name}/{dtype}/candidates"]
+    check(scores, candidates, truth, case.k, TOLERANCE[dtype])
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("nvcc") is None:
+        pytest.skip("nvcc is needed to compile the CUDA kernel: CUDA toolkit 12 or later on the path")
+    return build(tmp_path_factory.mktemp("cuda"))
+
+
+def test_the_cuda_kernel_compiles_for_each_architecture(library: Path) -> None:
+    """Without a warning; and the machine code of each is in the library, not only intermediate code."""
+    content = library.read_bytes()
+    for architecture in ARCHITECTURES:
+        assert f"sm_{architecture}".encode() in content
+    assert build(library.parent) == library, "built once"
+
+
+def test_without_nvcc_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DeviceError, match="nvcc"):
+        build(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def on_host(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is needed to run the CUDA kernel's source on the host: apt-get install g++")
+    made = tmp_path_factory.mktemp("host") / "attend.so"
+    flags = ["-O2", "-std=c++17", "-mf16c", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-shared", "-fPIC"]
+    command = ["g++", *flags, "-I", str(TESTS / "cuda_host"), "-x", "c++", str(SOURCE), "-o", str(made)]
+    subprocess.run(command, check=True, timeout=240)
+    return load(made)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_cuda_source_on_the_host_is_the_definition(
+    on_host: ctypes.CDLL, case: Case, dtype: torch.dtype
+) -> None:
+    sets = inputs(case, dtype)
+    scores, candidates = run(on_host, *sets, case.k, case.temperature, stream=0)
+    truth = expected(*sets, case.temperature)
+    check(scores.numpy(), candidates.numpy(), truth, case.k, TOLERANCE[dtype])
