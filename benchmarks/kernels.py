@@ -1,6 +1,6 @@
 """`make bench-kernels`: cross-attention retrieval by `kernels` beside PyTorch eager, in one interleaved run.
 
-python -m benchmarks.kernels [--rounds 7] [--out reports]
+python -m benchmarks.kernels [--rounds 7] [--threads 2] [--out reports]
 
 Writes reports/kernels.json and reports/kernels.md. On a machine with a GPU the same command measures the GPU
 kernels, too; without one their table is empty.
@@ -181,7 +181,7 @@ def _agree(calls: Mapping[str, Callable[[], NDArray[np.floating]]]) -> None:
 def report(rows: Sequence[Row], machine: str, rounds: int, threads: int) -> str:
     """Markdown: a table for the CPU and one for the GPU."""
     lines = [
-        f"Measured on {machine}; torch {torch.__version__}, NumPy {np.__version__}, {threads} threads each; "
+        f"Measured on {machine}; torch {torch.__version__}, NumPy {np.__version__}; threads: {threads}; "
         f"medians of {rounds} interleaved rounds. {DIM} dimensions, float32, k {K}; 1 to {MAX_TOKENS} tokens "
         f"a query and 1 to {MAX_SEGMENTS} segments a candidate, uniformly; where it says full, so many each.",
     ]
@@ -205,28 +205,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and writes the report; exit code 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=psutil.cpu_count() or 1, help="of each way on the CPU")
     parser.add_argument("--out", type=Path, default=Path("reports"))
     asked = parser.parse_args(arguments)
     console = Console(stderr=True)
-    threads = psutil.cpu_count() or 1
-    torch.set_num_threads(threads)
+    torch.set_num_threads(asked.threads)
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     machine = describe(torch.cuda.get_device_name() if len(devices) > 1 else "no GPU")
     sizes = [(*size, False) for size in itertools.product(devices, QUERIES, CANDIDATES)]
     sizes += [(device, *MEDIAN, True) for device in devices]
-    rows = [measure(*size, asked.rounds, threads) for size in track(sizes, "kernels", console=console)]
+    rows = [measure(*size, asked.rounds, asked.threads) for size in track(sizes, "kernels", console=console)]
     asked.out.mkdir(parents=True, exist_ok=True)
     result = {
         "machine": machine,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "rounds": asked.rounds,
-        "threads": threads,
+        "threads": asked.threads,
         "torch": torch.__version__,
         "median_size": MEDIAN,
         "rows": [asdict(row) for row in rows],
     }
     (asked.out / "kernels.json").write_text(json.dumps(result, indent=1) + "\n")
-    text = report(rows, machine, asked.rounds, threads)
+    text = report(rows, machine, asked.rounds, asked.threads)
     (asked.out / "kernels.md").write_text(text)
     console.print(text, markup=False)
     return 0

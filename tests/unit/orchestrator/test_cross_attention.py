@@ -1,4 +1,4 @@
-"""Stage cross_attention on fakes: off unless asked for, what it moves, and that the order stands otherwise."""
+"""Stage cross_attention on fakes: off unless asked for, what it moves, and that else the order stands."""
 
 from __future__ import annotations
 
