@@ -36,7 +36,7 @@ CASES = (
     Case("no candidates", (2,), (), 16, 3),
     Case("no queries", (), (2, 1), 16, 3),
     Case("fewer candidates than k", (2, 3), (1, 4, 2), 16, 20),
-    Case("more tokens than a tile", (33, 17, 16), (3, 1, 9, 17, 8), 40, 2),
+    Case("more tokens than a tile", (17, 9), (3, 1, 9, 10), 40, 2),
     Case("more candidates than a tile", (2,), tuple(1 + i % 4 for i in range(53)), 20, 7),
     Case("k beyond a tile", (1, 2), tuple(1 + i % 3 for i in range(45)), 12, 33),
     Case("ties", (2, 2), (2,) * 21, 16, 9, repeat=True),

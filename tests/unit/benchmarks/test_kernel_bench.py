@@ -1,4 +1,4 @@
-"""The kernel bench on small sizes: its ways agree, one that does not stops it, and both reports are written."""
+"""The kernel bench on small sizes: its ways agree, one that does not stops it, both reports are written."""
 
 from __future__ import annotations
 
