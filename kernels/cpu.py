@@ -9,13 +9,14 @@ too.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from kernels.best import Best, Ranking
 from kernels.sets import VectorSets
@@ -33,18 +34,25 @@ _SAFE: Final = 60.0
 def retrieve(queries: VectorSets, candidates: VectorSets, k: int, temperature: float, threads: int) -> Best:
     """See ``kernels.retrieve``, which checks. Scores are float64 if rows are, else float32.
 
-    With more than one thread, BLAS is held to one in the whole process for as long as it takes.
+    BLAS is held to one thread in the whole process for as long as it takes; the threads are ours.
     """
     asked, held = np.flatnonzero(queries.counts), np.flatnonzero(candidates.counts)
     work = _Work(queries, asked, candidates, temperature)
     blocks = _blocks(candidates.counts[held], held, len(queries.rows)) if len(asked) else []
-    if threads == 1 or len(blocks) < 2:
-        return work.rank(blocks, k).best(asked, len(queries))
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        ranking, *others = pool.map(lambda at: work.rank(blocks[at::threads], k), range(threads))
+    with _blas().limit(limits=1):
+        if threads == 1 or len(blocks) < 2:
+            return work.rank(blocks, k).best(asked, len(queries))
+        with ThreadPoolExecutor(threads) as pool:
+            ranking, *others = pool.map(lambda at: work.rank(blocks[at::threads], k), range(threads))
     for other in others:
         ranking.join(other)
     return ranking.best(asked, len(queries))
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    """Looking for the libraries takes milliseconds, so it is done once."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _blocks(counts: NDArray[np.int64], held: NDArray[np.intp], tokens: int) -> list[NDArray[np.intp]]:

@@ -8,10 +8,12 @@ are written, as one integer each that sorts by score and then by candidate; torc
 left.
 
 With TRITON_INTERPRET=1 in the environment before this is imported, the same kernel runs on CPU tensors,
-slowly: that is how it is tested. It has not yet run on a GPU.
+slowly: that is how it is tested, and it compiles for sm_80 and sm_90. It has not yet run on a GPU.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 import torch
 import triton
@@ -21,19 +23,17 @@ from torch import Tensor
 from kernels.keys import unpack
 from kernels.sets import DeviceError, VectorSets
 
-__all__ = ["retrieve"]
+__all__ = ["TILES", "best_of_share", "retrieve"]
 
-_TOKENS = 16
-_CANDIDATES = 16
-_SEGMENTS = 8
-_DEPTH = 64
-"""The tiles: tokens of a query, candidates, segments of each, and how much of a vector at a time."""
-_SHARES = 128
+TILES: Final = {"token_tile": 16, "candidate_tile": 16, "segment_tile": 8, "depth_tile": 64}
+"""Tokens of a query, candidates, segments of each, and how much of a vector a program takes at a time."""
+_CANDIDATES: Final = TILES["candidate_tile"]
+_SHARES: Final = 128
 """Programs of one query at most; each has whole tiles of candidates."""
 
 
 @triton.jit
-def _best_of_share(
+def best_of_share(
     tokens,
     token_offsets,
     segments,
@@ -136,7 +136,7 @@ def retrieve(
     best = max(triton.next_power_of_2(k), _CANDIDATES)
     keys = torch.empty((len(queries), shares, best), dtype=torch.int64, device=device)
     if keys.numel():
-        _best_of_share[(shares, len(queries))](
+        best_of_share[(shares, len(queries))](
             rows[0],
             torch.from_numpy(queries.offsets).to(device),
             rows[1],
@@ -146,10 +146,7 @@ def retrieve(
             queries.dim,
             tiles,
             1.0 / temperature,
-            token_tile=_TOKENS,
-            candidate_tile=_CANDIDATES,
-            segment_tile=_SEGMENTS,
-            depth_tile=_DEPTH,
+            **TILES,
             best_size=best,
             # Triton 3.9's interpreter would multiply the bits of bfloat16 as integers.
             as_float32=device.type == "cpu",

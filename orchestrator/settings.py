@@ -288,8 +288,8 @@ class CrossAttentionSettings(_Group):
 
     enabled: bool = False
     pool: Annotated[int, Ge(2), Le(200)] = 50
-    temperature: Annotated[float, Ge(1e-3), Le(100)] = 0.05
-    gain: Annotated[float, Gt(0), Le(100)] = 4.0
+    temperature: Annotated[float, Ge(1e-3), Le(100)] = 1.0
+    gain: Annotated[float, Gt(0), Le(100)] = 2.0
     """By how much log-odds move for a similarity that is 1 greater."""
 
 

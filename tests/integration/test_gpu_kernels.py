@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -25,21 +26,41 @@ TOLERANCE = {torch.float32: 1e-6, torch.float16: 1e-6, torch.bfloat16: 1e-6}
 """Of scores of unit rows, which are the same in float64: products are exact, sums are float32."""
 
 
-@pytest.fixture(scope="module")
-def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+def child(name: str, out: Path, **environment: str) -> None:
+    """Runs one of the children in ``tests``, which writes ``out``."""
     if importlib.util.find_spec("triton") is None:
         pytest.skip("the Triton language is needed: pip install -e '.[test]' -c constraints.txt")
-    out = tmp_path_factory.mktemp("triton") / "found.npz"
-    environment = {
-        **os.environ,
-        "TRITON_INTERPRET": "1",
-        "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]),
-    }
-    child = [sys.executable, str(TESTS / "kernel_interpreted_child.py"), str(out)]
-    done = subprocess.run(child, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    paths = [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, str(TESTS / name), str(out)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-4000:]
+
+
+@pytest.fixture(scope="module")
+def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    out = tmp_path_factory.mktemp("triton") / "found.npz"
+    child("kernel_interpreted_child.py", out, TRITON_INTERPRET="1")
     with np.load(out) as found:
         return dict(found)
+
+
+def test_the_triton_kernel_compiles_for_each_architecture(tmp_path: Path) -> None:
+    """To machine code, by the ptxas of Triton's own wheel; with tensor cores where the type has them."""
+    out = tmp_path / "compiled.json"
+    child("kernel_compiled_child.py", out, TRITON_CACHE_DIR=str(tmp_path), TRITON_DEFAULT_FP_FUSION="1")
+    found = json.loads(out.read_text())
+    assert set(found) == {"80/fp32", "90/bf16"}
+    for each in found.values():
+        assert each["cubin_bytes"] > 10_000
+        assert each["shared_bytes"] <= 96 * 1024, "what every GPU of these has for a block"
+    assert found["90/bf16"]["tensor_core_products"] > 0
+    assert found["80/fp32"]["tensor_core_products"] == 0, "exact products, not TF32"
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
