@@ -35,8 +35,9 @@ class CrossAttention:
         self._settings = settings
 
     def wanted(self, asked: bool | None, query: Composition) -> bool:
-        """Whether to: asked for, or switched on; and no part pushes away, which attention cannot say."""
-        on = self._settings.enabled if asked is None else asked
+        """Whether to: asked for, or by default; and no part pushes away, which attention cannot say."""
+        made_of = "+".join(sorted({vector.modality.value for vector in query.vectors}))
+        on = made_of in self._settings.default_for if asked is None else asked
         return on and query.kind != "negative"
 
     async def attend(

@@ -15,6 +15,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from media import Modality
 from media.limits import ENV_PREFIX as MEDIA_PREFIX
 from orchestrator.errors import ConfigurationError
 
@@ -284,13 +285,22 @@ class ExpandSettings(_Group):
 
 
 class CrossAttentionSettings(_Group):
-    """Attention over the rows of the first ``pool`` candidates. Off: it did not help (docs/relevance.md)."""
+    """Attention over the rows of the first ``pool`` candidates. For none: see docs/relevance.md."""
 
-    enabled: bool = False
+    default_for: tuple[str, ...] = ()
+    """What queries are made of, as in ("image+text",): modalities in the order of the alphabet."""
     pool: Annotated[int, Ge(2), Le(200)] = 50
-    temperature: Annotated[float, Ge(1e-3), Le(100)] = 1.0
-    gain: Annotated[float, Gt(0), Le(100)] = 2.0
+    temperature: Annotated[float, Ge(1e-3), Le(100)] = 0.2
+    gain: Annotated[float, Gt(0), Le(100)] = 16.0
     """By how much log-odds move for a similarity that is 1 greater."""
+
+    @model_validator(mode="after")
+    def _made_of_modalities(self) -> Self:
+        for kind in self.default_for:
+            parts = kind.split("+")
+            if parts != sorted(set(parts)) or not set(parts) <= set(Modality):
+                raise ValueError(f"{kind!r} is no modality, nor several as in 'image+text'")
+        return self
 
 
 class FusionSettings(_Group):

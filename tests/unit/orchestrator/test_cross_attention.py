@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from fakes import direction
 from fixtures_orchestrator import MakeWorld, World
+from pydantic import ValidationError
 
 from media import Modality
 from orchestrator.errors import UnavailableError
@@ -32,13 +33,25 @@ def stages(result: SearchResult) -> set[str]:
     return {stage.stage for stage in result.stages}
 
 
-async def test_it_is_off_unless_asked_for_or_switched_on(world: World, make_world: MakeWorld) -> None:
+async def test_it_is_off_unless_asked_for_or_for_what_it_is_the_default(
+    world: World, make_world: MakeWorld
+) -> None:
     assert "cross_attention" not in stages(await world.search("green frog"))
     assert "cross_attention" in stages(await world.search("green frog", options=ASKED))
-    on = await stocked(make_world(cross_attention=CrossAttentionSettings(enabled=True)))
-    assert "cross_attention" in stages(await on.search("green frog"))
-    forgone = await on.search("green frog", options=SearchOptions(cross_attention=False))
-    assert "cross_attention" not in stages(forgone)
+    mixes = CrossAttentionSettings(default_for=("image+text",))
+    on = await stocked(make_world(cross_attention=mixes))
+    assert "cross_attention" not in stages(await on.search("green frog"))
+    assert "cross_attention" not in stages(await on.search(picture("green")))
+    assert "cross_attention" in stages(await on.search("green frog", picture("green")))
+    assert "cross_attention" in stages(await on.search(picture("green"), "green frog"))
+    forgone = SearchOptions(cross_attention=False)
+    assert "cross_attention" not in stages(await on.search("green frog", picture("green"), options=forgone))
+
+
+@pytest.mark.parametrize("kind", ["picture", "text+image", "text+text", "", "image+"])
+def test_what_no_query_is_made_of_is_refused(kind: str) -> None:
+    with pytest.raises(ValidationError, match="modality"):
+        CrossAttentionSettings(default_for=(kind,))
 
 
 async def test_a_part_that_pushes_away_is_not_attended_with(world: World) -> None:
