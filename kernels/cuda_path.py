@@ -22,10 +22,11 @@ from torch import Tensor
 from kernels.keys import unpack
 from kernels.sets import DeviceError, VectorSets
 
-__all__ = ["ARCHITECTURES", "SOURCE", "build", "load", "retrieve", "run"]
+__all__ = ["ARCHITECTURES", "FLAGS", "SOURCE", "build", "load", "retrieve", "run"]
 
 ARCHITECTURES: Final = ("80", "90")
 SOURCE: Final = Path(__file__).with_name("attend.cu")
+FLAGS: Final = ("-O3", "-std=c++17")
 _KINDS: Final = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 _BUILD_S = 300
 _SHARES = 128
@@ -54,9 +55,8 @@ def build(folder: Path) -> Path:
         architectures = [f"-gencode=arch=compute_{each},code=sm_{each}" for each in ARCHITECTURES]
         # A later GPU than those compiles the intermediate code of the last one for itself.
         architectures.append(f"-gencode=arch=compute_{ARCHITECTURES[-1]},code=compute_{ARCHITECTURES[-1]}")
-        warnings = ["-Werror", "all-warnings", "-Xcompiler", "-fPIC,-Wall,-Wextra"]
         done = subprocess.run(
-            [nvcc, "-O3", "-std=c++17", *architectures, *warnings, "-shared", "-o", str(made), str(SOURCE)],
+            [nvcc, *FLAGS, *architectures, "-shared", "-Xcompiler", "-fPIC", "-o", str(made), str(SOURCE)],
             capture_output=True,
             text=True,
             check=False,

@@ -19,7 +19,7 @@ import torch
 from kernel_cases import CASES, Case, check, expected, inputs
 
 from kernels import DeviceError
-from kernels.cuda_path import ARCHITECTURES, SOURCE, build, load, run
+from kernels.cuda_path import ARCHITECTURES, FLAGS, SOURCE, build, load, run
 
 TESTS = Path(__file__).parents[1]
 TOLERANCE = {torch.float32: 1e-6, torch.float16: 1e-6, torch.bfloat16: 1e-6}
@@ -75,18 +75,30 @@ def test_the_triton_kernel_is_the_definition(
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("nvcc") is None:
+def nvcc() -> str:
+    found = shutil.which("nvcc")
+    if found is None:
         pytest.skip("nvcc is needed to compile the CUDA kernel: CUDA toolkit 12 or later on the path")
-    return build(tmp_path_factory.mktemp("cuda"))
+    return found
 
 
-def test_the_cuda_kernel_compiles_for_each_architecture(library: Path) -> None:
-    """Without a warning; and the machine code of each is in the library, not only intermediate code."""
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_cuda_kernel_compiles_without_a_warning(nvcc: str, architecture: str, tmp_path: Path) -> None:
+    made = tmp_path / "attend.cubin"
+    warnings = ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra"]
+    command = [nvcc, *FLAGS, *warnings, f"-arch=sm_{architecture}", "-cubin", "-o", str(made), str(SOURCE)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert made.read_bytes().startswith(b"\x7fELF")
+
+
+def test_the_cuda_library_holds_each_architecture_and_is_built_once(nvcc: str, tmp_path: Path) -> None:
+    library = build(tmp_path)
     content = library.read_bytes()
-    for architecture in ARCHITECTURES:
-        assert f"sm_{architecture}".encode() in content
-    assert build(library.parent) == library, "built once"
+    assert all(f"sm_{architecture}".encode() in content for architecture in ARCHITECTURES)
+    written = library.stat().st_mtime_ns
+    assert build(tmp_path) == library
+    assert library.stat().st_mtime_ns == written
 
 
 def test_without_nvcc_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
