@@ -285,7 +285,7 @@ class ExpandSettings(_Group):
 
 
 class CrossAttentionSettings(_Group):
-    """Attention over the rows of the first ``pool`` candidates. For none: see docs/relevance.md."""
+    """Attention over the rows of the first ``pool`` candidates. It costs compositions (docs/relevance.md)."""
 
     default_for: tuple[str, ...] = ()
     """What queries are made of, as in ("image+text",): modalities in the order of the alphabet."""
