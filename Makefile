@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank attend retrain evaluate bench peers loadtest overload swaps faults dashboard-picture flame-picture proto up down clean
+.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank attend retrain evaluate bench bench-kernels peers loadtest overload swaps faults dashboard-picture flame-picture proto up down clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,7 +41,7 @@ $(VENV)/.stamp-run: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.stamp-test: $(VENV)/.stamp-run
-	@$(BIN)/python scripts/pip_progress.py "test environment" 120 "$(SENSORIUM_HOME)/run/pip-test.log" \
+	@$(BIN)/python scripts/pip_progress.py "test environment" 121 "$(SENSORIUM_HOME)/run/pip-test.log" \
 	    $(BIN)/pip install --disable-pip-version-check -e '.[training,loadtest,milvus-server,test]' -c constraints.txt
 	@touch $@
 
@@ -84,6 +84,9 @@ retrain: env-test triton models ## learn from users' clicks; promote what is bet
 
 bench: env-test triton models ## speed of encoders, Triton and whole searches -> reports/bench.json
 	@$(BIN)/python -m cli.measure speed
+
+bench-kernels: env-test ## cross-attention retrieval beside PyTorch eager -> reports/kernels.json (ARGS="--rounds 3", ...)
+	@$(BIN)/python -m benchmarks.kernels $(ARGS)
 
 dashboard-picture: env-test triton models ## docs/images/dashboard.png: the dashboard's queries on a real Prometheus
 	@$(BIN)/python -m scripts.dashboard_picture

@@ -10,8 +10,8 @@ import psutil
 __all__ = ["describe", "memory_mib"]
 
 
-def describe() -> str:
-    """Processor, cores, memory and system, without the machine's name."""
+def describe(accelerator: str = "no GPU") -> str:
+    """Processor, cores, memory, system and ``accelerator``, without the machine's name."""
     cpu = next(
         (
             line.split(":", 1)[1].strip()
@@ -22,7 +22,7 @@ def describe() -> str:
     )
     memory_gib = psutil.virtual_memory().total / 2**30
     system = platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
-    return f"{cpu}, {psutil.cpu_count()} cores, {memory_gib:.0f} GiB, {system}, no GPU"
+    return f"{cpu}, {psutil.cpu_count()} cores, {memory_gib:.0f} GiB, {system}, {accelerator}"
 
 
 def memory_mib(pid: int) -> float:

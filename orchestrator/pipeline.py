@@ -1,7 +1,7 @@
 """The way of a query, stage by stage.
 
     admit -> classify -> cache -> embed (and transcribe) -> compose -> retrieve -> fuse -> hop -> expand
-    -> rerank -> personalise -> diversify -> answer -> record
+    -> cross_attention -> rerank -> personalise -> diversify -> answer -> record
 
 Stage admit checks the numbers of a query at once; behind the cache it lets the query in, or not.
 What fails is said in ``degraded`` when the rest still makes an answer; otherwise its error is the answer.
@@ -121,6 +121,7 @@ class Pipeline:
             course = Course(query, parts, composition, runtime.row_vectors(), trace, deadline)
             candidates = await runtime.refiner.hop(candidates, course)
             candidates = await runtime.refiner.expand(candidates, course)
+            candidates = await runtime.refiner.cross_attend(candidates, course)
             candidates = await runtime.refiner.rerank(candidates, course)
             candidates = [candidate for candidate in candidates if candidate.score >= query.min_score]
             candidates, standings = await runtime.refiner.personalise(candidates, course)

@@ -52,6 +52,7 @@ class SearchOptions:
     multi_hop: bool | None = None
     personalise: bool | None = None
     attend: bool | None = None
+    cross_attention: bool | None = None
     cache: bool | None = None
 
 

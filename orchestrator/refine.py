@@ -13,6 +13,7 @@ import numpy as np
 
 from orchestrator.classify import ClassifiedPart
 from orchestrator.compose import Composition
+from orchestrator.cross_attention import CrossAttention
 from orchestrator.deadlines import Deadline
 from orchestrator.diversify import mmr_order
 from orchestrator.errors import SensoriumError
@@ -55,6 +56,7 @@ class Refiner:
         settings: Settings,
         hopper: Hopper,
         expander: Expander,
+        cross_attention: CrossAttention,
         reranker: Reranker,
         personaliser: Personaliser | None,
     ) -> None:
@@ -62,6 +64,7 @@ class Refiner:
         self._settings = settings.diversify
         self._hopper = hopper
         self._expander = expander
+        self._cross_attention = cross_attention
         self._reranker = reranker
         self._personaliser = personaliser
 
@@ -99,6 +102,22 @@ class Refiner:
                 )
             except (SensoriumError, TimeoutError) as error:
                 trace.degrade("expand", reason(error))
+                return candidates
+
+    async def cross_attend(self, candidates: list[Candidate], course: Course) -> list[Candidate]:
+        """The first of them by what the query attends to in their rows, too."""
+        query, trace = course.query, course.trace
+        wanted = self._cross_attention.wanted(query.options.cross_attention, course.composition)
+        if len(candidates) < 2 or not wanted:
+            return candidates
+        with trace.stage("cross_attention"):
+            budget_s = course.deadline.budget_s(self._budget.cross_attention_s, _LATER_SHARE)
+            try:
+                return await self._cross_attention.attend(
+                    candidates, course.composition, query.targets, course.vectors, trace, budget_s
+                )
+            except (SensoriumError, TimeoutError) as error:
+                trace.degrade("cross_attention", reason(error))
                 return candidates
 
     async def rerank(self, candidates: list[Candidate], course: Course) -> list[Candidate]:

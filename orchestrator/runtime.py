@@ -9,6 +9,7 @@ from orchestrator.attend import Attender
 from orchestrator.cache_keys import setup_of
 from orchestrator.calibrate import EmbeddingSet
 from orchestrator.common import Common
+from orchestrator.cross_attention import CrossAttention
 from orchestrator.embed import Embedder
 from orchestrator.expand import Expander
 from orchestrator.hop import Hopper
@@ -88,6 +89,7 @@ class Runtime:
                 settings.expand,
                 vocabulary_size=settings.transcribe.vocabulary_size,
             ),
+            CrossAttention(settings.cross_attention),
             Reranker(asked, embedding_set.rerank_for, settings.rerank.pool),
             personaliser,
         )

@@ -15,6 +15,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from media import Modality
 from media.limits import ENV_PREFIX as MEDIA_PREFIX
 from orchestrator.errors import ConfigurationError
 
@@ -26,6 +27,7 @@ __all__ = [
     "BreakerSettings",
     "BudgetSettings",
     "CacheSettings",
+    "CrossAttentionSettings",
     "DiversifySettings",
     "ExpandSettings",
     "FeedbackSettings",
@@ -170,6 +172,7 @@ class BudgetSettings(_Group):
     hop_s: Seconds = 1.0
     expand_s: Seconds = 1.0
     personalise_s: Seconds = 0.5
+    cross_attention_s: Seconds = 0.5
     rerank_s: Seconds = 0.5
     diversify_s: Seconds = 1.0
     answer_s: Seconds = 2.0
@@ -283,6 +286,25 @@ class ExpandSettings(_Group):
     trust: Share = 0.5
 
 
+class CrossAttentionSettings(_Group):
+    """Attention over the rows of the first ``pool`` candidates. It costs compositions (docs/relevance.md)."""
+
+    default_for: tuple[str, ...] = ()
+    """What queries are made of, as in ("image+text",): modalities in the order of the alphabet."""
+    pool: Annotated[int, Ge(2), Le(200)] = 50
+    temperature: Annotated[float, Ge(1e-3), Le(100)] = 0.2
+    gain: Annotated[float, Gt(0), Le(100)] = 16.0
+    """By how much log-odds move for a similarity that is 1 greater."""
+
+    @model_validator(mode="after")
+    def _made_of_modalities(self) -> Self:
+        for kind in self.default_for:
+            parts = kind.split("+")
+            if parts != sorted(set(parts)) or not set(parts) <= set(Modality):
+                raise ValueError(f"{kind!r} is no modality, nor several as in 'image+text'")
+        return self
+
+
 class FusionSettings(_Group):
     """How the evidence for an item is joined."""
 
@@ -362,6 +384,7 @@ class Settings(BaseSettings):
     fusion: FusionSettings = FusionSettings()
     hop: HopSettings = HopSettings()
     expand: ExpandSettings = ExpandSettings()
+    cross_attention: CrossAttentionSettings = CrossAttentionSettings()
     rerank: RerankSettings = RerankSettings()
     diversify: DiversifySettings = DiversifySettings()
     feedback: FeedbackSettings = FeedbackSettings()

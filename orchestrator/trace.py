@@ -27,6 +27,7 @@ STAGES = (
     "fuse",
     "hop",
     "expand",
+    "cross_attention",
     "rerank",
     "personalise",
     "diversify",

@@ -64,20 +64,22 @@ class SearchRequest(_message.Message):
     def __init__(self, parts: _Optional[_Iterable[_Union[QueryPart, _Mapping]]] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., target_modalities: _Optional[_Iterable[_Union[Modality, str]]] = ..., limit: _Optional[int] = ..., offset: _Optional[int] = ..., min_score: _Optional[float] = ..., mmr_lambda: _Optional[float] = ..., user: _Optional[str] = ..., options: _Optional[_Union[SearchOptions, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class SearchOptions(_message.Message):
-    __slots__ = ("rerank", "attend", "expand", "multi_hop", "personalise", "cache")
+    __slots__ = ("rerank", "attend", "expand", "multi_hop", "personalise", "cross_attention", "cache")
     RERANK_FIELD_NUMBER: _ClassVar[int]
     ATTEND_FIELD_NUMBER: _ClassVar[int]
     EXPAND_FIELD_NUMBER: _ClassVar[int]
     MULTI_HOP_FIELD_NUMBER: _ClassVar[int]
     PERSONALISE_FIELD_NUMBER: _ClassVar[int]
+    CROSS_ATTENTION_FIELD_NUMBER: _ClassVar[int]
     CACHE_FIELD_NUMBER: _ClassVar[int]
     rerank: bool
     attend: bool
     expand: bool
     multi_hop: bool
     personalise: bool
+    cross_attention: bool
     cache: bool
-    def __init__(self, rerank: _Optional[bool] = ..., attend: _Optional[bool] = ..., expand: _Optional[bool] = ..., multi_hop: _Optional[bool] = ..., personalise: _Optional[bool] = ..., cache: _Optional[bool] = ...) -> None: ...
+    def __init__(self, rerank: _Optional[bool] = ..., attend: _Optional[bool] = ..., expand: _Optional[bool] = ..., multi_hop: _Optional[bool] = ..., personalise: _Optional[bool] = ..., cross_attention: _Optional[bool] = ..., cache: _Optional[bool] = ...) -> None: ...
 
 class Filter(_message.Message):
     __slots__ = ("price", "category", "tags_any", "tags_all", "available")

@@ -20,6 +20,7 @@ BASE = (
     "cli",
     "evaluation",
     "indexing",
+    "kernels",
     "media",
     "orchestrator",
     "queries",
@@ -30,11 +31,13 @@ EXTRAS = {
     "training": ("export", "evaluation", "training"),
     "evaluation": ("evaluation",),
 }
-# From extras, where only one command of the room needs them: the bench, the standalone Milvus, the gate of
-# releases, and the tokens that Triton's text steps (in .venv-triton) and the bench make.
+# From extras, where only one command of the room needs them: the benches, the standalone Milvus, the gate of
+# releases, kernels for a GPU and their definition, and the tokens that Triton's text steps (in .venv-triton)
+# and the bench make.
 GIVEN = {
-    "benchmarks": {"matplotlib", "onnxruntime"},
+    "benchmarks": {"matplotlib", "onnxruntime", "torch"},
     "cli": {"milvus", "onnxruntime"},
+    "kernels": {"torch", "triton"},
     "media": {"tokenizers"},
 }
 

@@ -23,6 +23,7 @@ ROOMS = (
     "serving",
     "sensorium",
     "releases",
+    "kernels",
     "orchestrator",
     "indexing",
     "evaluation",
@@ -41,7 +42,8 @@ MAY: dict[str, tuple[str, ...]] = {
     "serving": (),
     "sensorium": (),
     "releases": (),
-    "orchestrator": ("media", "sensorium", "releases"),
+    "kernels": (),
+    "orchestrator": ("media", "sensorium", "releases", "kernels"),
     "indexing": (
         "media",
         "orchestrator.types",
@@ -50,7 +52,7 @@ MAY: dict[str, tuple[str, ...]] = {
         "orchestrator.settings",
     ),
     "evaluation": ("sensorium", "catalogue", "queries"),
-    "benchmarks": ("media", "catalogue", "sensorium"),
+    "benchmarks": ("media", "catalogue", "sensorium", "kernels"),
     "loadtests": ("sensorium", "catalogue", "queries"),
     "cli": (
         "media",
@@ -94,7 +96,8 @@ RINGS: tuple[frozenset[str], ...] = (
     frozenset({"admit", "gate", "classify", "compose", "fusion", "late", "answer", "row_vectors"})
     | frozenset({"wire", "feedback_wire", "guarded"}),
     frozenset({"searches", "cache_keys", "access"}),
-    frozenset({"attend", "embed", "answer_cache", "transcribe", "retrieve", "personalise", "rerank"}),
+    frozenset({"attend", "embed", "answer_cache", "transcribe", "retrieve", "personalise", "rerank"})
+    | frozenset({"cross_attention"}),
     frozenset({"hop", "expand", "record"}),
     frozenset({"refine"}),
     frozenset({"common"}),
@@ -107,7 +110,7 @@ RINGS: tuple[frozenset[str], ...] = (
     frozenset({"server"}),
 )
 SERVING_PATH = ("orchestrator", "indexing", "media", "cli")
-NOT_FOR_SERVING = {"torch", "transformers", "onnx", "onnxscript", "matplotlib", "ir_measures"}
+NOT_FOR_SERVING = {"torch", "triton", "transformers", "onnx", "onnxscript", "matplotlib", "ir_measures"}
 NOT_FOR_SERVING |= {"gevent", "locust"}  # these patch the standard library
 
 
