@@ -42,14 +42,10 @@ def write_models(home: Path, manifest: Manifest, repository: Path) -> list[str]:
     """Puts the models of a release into the second repository, whole; those that clients call.
 
     Raises:
-        ReleaseError: it lacks an encoder, or expects another `transcribe_audio` than `repository` has.
+        ReleaseError: it lacks an encoder.
     """
     files, target = files_dir(home, manifest.name), models_dir(home)
     own = [model for model in manifest.models if _is_own(model, manifest, repository)]
-    if "transcribe_audio" in own:
-        raise ReleaseError(
-            f"release {manifest.name} has another transcribe_audio than the repository, and all share that"
-        )
     partial = releases_dir(home) / f".models.{manifest.name}.{os.getpid()}.partial"
     try:
         for model in own:

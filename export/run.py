@@ -13,6 +13,7 @@ from rich.table import Table
 from export.attention_steps import ATTEND, attention_trained
 from export.errors import ExportError
 from export.install import install_files, install_model, write_embedding
+from export.layout import lay_out, settings_of
 from export.pipeline import STEPS, Exporter
 from export.profile import Profile
 from export.reranker_steps import RERANK, is_trained
@@ -30,7 +31,7 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
     Raises:
         ExportError: the first step that fails ends the run; what was done before it is kept.
     """
-    settings = Settings()
+    settings = settings_of(profile, Settings())
     trained = {RERANK: is_trained(settings, profile.name), ATTEND: attention_trained(settings, profile.name)}
     known = [*profile.models, *(name for name, there in trained.items() if there)]
     unknown = sorted(set(models or ()) - set(known))
@@ -43,6 +44,8 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
     )
     cells: dict[tuple[str, str], str] = {}
     notes: list[str] = []
+    if profile.origin.is_random:
+        notes.append(f"random weights, seed {profile.origin.seed}: nothing they find means anything")
     if not trained[RERANK]:
         notes.append("no re-ranker was trained on these heads: `make rerank`")
     if not trained[ATTEND]:
@@ -59,6 +62,8 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
             )
 
         for step in steps:
+            if step == "install":
+                lay_out(profile, settings)
             installed = {}
             for model in chosen:
                 show(model, step, RUNNING)
@@ -105,7 +110,7 @@ def _table(
     seconds: float,
 ) -> Table:
     caption = "; ".join([*notes, f"{seconds:.0f} s"])
-    table = Table(title=f"export of profile {profile.name}", caption=caption)
+    table = Table(title=f"export of profile {profile.label}", caption=caption)
     table.add_column("model")
     for step in STEPS:
         if step in steps:

@@ -136,7 +136,7 @@ class TrainedSteps(ABC):
 
     def _int8(self) -> Record:
         def work(files: Mapping[str, Path]) -> Any:
-            return quantize(self._folder / "fp32.onnx", files["int8.onnx"], self.recipe, [])
+            return quantize(self._folder / "fp32.onnx", files, self.recipe, [])
 
         inputs = fingerprint(("quantize",), onnx=self._done("onnx"), recipe=self.recipe.model_dump())
         return run_step(self._folder, "int8", inputs, ("int8.onnx",), work)

@@ -11,8 +11,9 @@ from fixtures_triton import ROOT
 from cli.release_gate import Figure
 from cli.release_models import models_dir, remove_models, write_models
 from cli.releasing import _promoted, _rolled_back, _staged
-from releases.errors import ReleaseError, StateError
+from releases.errors import StateError
 from releases.manifest import EMBEDDING, Manifest, create, files_dir
+from releases.naming import model_name, transcribes
 from releases.state import Canary, State
 from serving.repository import read_config, read_staged
 
@@ -93,11 +94,15 @@ def test_a_decoder_that_has_changed_is_no_longer_shared(
     assert (models_dir(tmp_path) / "decode_image__r1" / "1" / "model.py").read_text() == "decode_image"
 
 
-def test_another_transcription_is_refused(tmp_path: Path, repository: Path, manifest: Manifest) -> None:
+def test_another_transcription_is_the_releases_own(
+    tmp_path: Path, repository: Path, manifest: Manifest
+) -> None:
+    assert "transcribe_audio__r1" not in write_models(tmp_path, manifest, repository)
+    assert not transcribes(tmp_path, "r1")
     (repository / "transcribe_audio" / "1" / "model.py").write_text("another")
-    with pytest.raises(ReleaseError, match="transcribe_audio"):
-        write_models(tmp_path, manifest, repository)
-    assert not models_dir(tmp_path).exists()
+    assert "transcribe_audio__r1" in write_models(tmp_path, manifest, repository)
+    assert transcribes(tmp_path, "r1")
+    assert model_name("transcribe_audio", "r1", transcribing=True) == "transcribe_audio__r1"
 
 
 def test_removing_takes_one_release_only(tmp_path: Path, repository: Path, manifest: Manifest) -> None:
