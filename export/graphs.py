@@ -200,7 +200,7 @@ def export_graph(graph: Graph, module: nn.Module, path: Path) -> None:
 
 
 def _declare_unread(graph: Graph, path: Path) -> None:
-    """Put inputs that nothing reads, which the exporter drops, back into the graph: servers hand them over."""
+    """Put inputs that nothing reads back into the graph: the exporter drops them, servers hand them over."""
     model = onnx.load(str(path), load_external_data=False)
     declared = {tensor.name for tensor in model.graph.input}
     if declared == set(graph.inputs):

@@ -36,6 +36,8 @@ _DEFAULT_FILES = {"python": "model.py", "onnxruntime": "model.onnx"}
 _ENSEMBLE = "ensemble"
 # Beside the model file, a version folder must hold the files named by this parameter (separated by commas).
 _REQUIRED_FILES = "required_files"
+# Models that a Python step asks itself: without them it is not complete, though it is no ensemble.
+_REQUIRED_MODELS = "required_models"
 # <model>__<release>: how models of releases are called.
 _SEPARATOR = "__"
 
@@ -97,7 +99,7 @@ def read_repository(path: Path, config_name: str = "", allow_random: bool = Fals
     while True:
         known = len(incomplete)
         for name, config in declared.items():
-            for step in _steps(config):
+            for step in (*_steps(config), *_asked(config)):
                 if step not in declared or step in incomplete:
                     incomplete.setdefault(name, f"its step {step} is not complete")
         if len(incomplete) == known:
@@ -190,6 +192,14 @@ def read_staged(path: Path, config_name: str = "") -> dict[str, tuple[str, ...]]
 
 def _steps(config: model_config_pb2.ModelConfig) -> tuple[str, ...]:
     return tuple(step.model_name for step in config.ensemble_scheduling.step)
+
+
+def _asked(config: model_config_pb2.ModelConfig) -> tuple[str, ...]:
+    """Models that it asks while it answers. Looked up first: reading a missing key would make it."""
+    if _REQUIRED_MODELS not in config.parameters:
+        return ()
+    names = config.parameters[_REQUIRED_MODELS].string_value.split(",")
+    return tuple(filter(None, (name.strip() for name in names)))
 
 
 def _version(folder: Path, released: Mapping[str, str]) -> str:

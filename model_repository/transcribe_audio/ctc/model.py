@@ -1,13 +1,14 @@
 """`audio` BYTES[1], optional `phrases` BYTES[1] (a JSON list of strings) -> `text` BYTES[1], `score` FP32[1].
 
-The logits are those of the repository's `encode_audio` (of the same release), so a sound that is embedded and
-transcribed needs one set of weights. `score` is the mean log-probability of a symbol. Sounds of equal bucket
+The logits are those of the `encode_audio` that config.pbtxt names, so embedding and transcribing a sound take
+one set of weights. `score` is the mean log-probability of a symbol. Sounds of equal bucket
 are read together. A sound, or a list of phrases, that cannot be used fails its own request only, with the
 JSON of the media error as the text of Triton's error.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,9 +20,6 @@ from ctc import best_path, choose, log_probabilities, spelled, written
 from vocabulary import MAX_PHRASES_BYTES, read_phrases
 
 from media import AUDIO_BUCKETS_S, Limits, MediaError, TextTooLongError, audio_input, decode_audio
-
-_ENCODER = "encode_audio"
-_RELEASE = "__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +36,8 @@ class EncoderError(RuntimeError):
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         self._limits = Limits.from_environment(os.environ)
-        _, mark, release = args["model_name"].partition(_RELEASE)
-        self._encoder = _ENCODER + mark + release
+        parameters = json.loads(args["model_config"])["parameters"]
+        self._encoder = parameters["required_models"]["string_value"]
         self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "transcribe_audio")
 
     def execute(self, requests: list[Any]) -> list[Any]:
