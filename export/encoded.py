@@ -48,15 +48,17 @@ class Architecture(Protocol):
 class Encoded(nn.Module):
     """An encoder and the way from what it gives into the unified space."""
 
-    def __init__(self, encoder: nn.Module, adapter: nn.Linear | None, native: bool) -> None:
+    def __init__(self, encoder: nn.Module, adapter: nn.Linear | None, native: bool, own: bool) -> None:
         super().__init__()
-        self.encoder, self.adapter, self._native = encoder, adapter, native
+        self.encoder, self.adapter, self._native, self._own = encoder, adapter, native, own
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Tensors as the module's docstring says."""
         given = self.encoder(*inputs)
         given, *more = given if isinstance(given, tuple) else (given,)
-        if self.adapter is None:
+        if self._own:
+            embedding = normalize(self.encoder.unify(given), dim=-1)
+        elif self.adapter is None:
             embedding = normalize(pad(given, (0, EMBEDDING_DIM - given.shape[-1])), dim=-1)
         else:
             embedding = normalize(self.adapter(given), dim=-1)
@@ -152,7 +154,7 @@ def _built(
             _load(
                 adapter, _trained(adapter_file(profile, name, settings)), f"{profile.name}: adapter of {name}"
             )
-    return Encoded(module, adapter, name in _NATIVE)
+    return Encoded(module, adapter, name in _NATIVE, encoder.adapter == "own")
 
 
 def _trained(path: Path) -> dict[str, torch.Tensor]:

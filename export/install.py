@@ -26,7 +26,7 @@ from export.records import Record, read_record, write_atomically
 from export.reranker import ROWS
 from export.reranker_steps import RERANK, default_for
 from export.settings import Settings
-from export.sources import file_of, provenance
+from export.sources import file_of, provenance, source_of
 
 __all__ = ["install_files", "install_model", "write_embedding"]
 
@@ -108,7 +108,8 @@ def install_files(profile: Profile, settings: Settings) -> Mapping[str, Mapping[
                 shutil.copyfile(path, partial)
                 partial.replace(target)
             installed.setdefault(model, {})[name] = digest
-        sources = {ref.partition("/")[0] for ref in files.values()}
+        references = [source_of(profile, reference) for reference in files.values()]
+        sources = {reference.partition("/")[0] for reference in references}
         manifest = {
             "profile": profile.name,
             "model": model,

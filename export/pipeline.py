@@ -197,6 +197,7 @@ class Exporter:
             other=None if self.profile.origin.is_random else self._done("onnx", _opposite(model)),
             gate=self.profile.gate.model_dump(),
             measured=self.profile.models[model].measured,
+            batches=self.profile.models[model].batches,
             samples=self.samples.sha256,
             packages=versions("onnxruntime"),
         )
@@ -207,8 +208,8 @@ class Exporter:
         samples = self._held_out(model)
         before = open_session(self.folder(model) / "fp32.onnx", gate.threads)
         after = open_session(self.folder(model) / "int8.onnx", gate.threads)
-        timed, size = self.graphs[model].timed, max(gate.batches)
-        fp32, int8 = (run_all(session, samples, size, timed) for session in (before, after))
+        timed, sizes = self.graphs[model].timed, self.profile.models[model].batches
+        fp32, int8 = (run_all(session, samples, max(sizes), timed) for session in (before, after))
 
         shapes = [tuple(array.shape for array in sample.feed.values()) for sample in samples]
         typical = samples[shapes.index(max(shapes, key=shapes.count))].feed
@@ -219,7 +220,7 @@ class Exporter:
             "ndcg": None if self.profile.origin.is_random else self._retrieval(model, samples, fp32, int8),
             "speed": {
                 str(size): speed_up(before, after, stack([typical] * size), gate.seconds, gate.speed_up_min)
-                for size in gate.batches
+                for size in sizes
             },
             "machine": machine(),
             "threads": gate.threads,

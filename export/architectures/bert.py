@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from transformers import BertConfig, BertModel
 
+from export.architectures.checkpoints import read_checkpoint
 from export.encoders import WINDOW, TextEncoder
 
 __all__ = ["build", "state"]
@@ -47,12 +47,12 @@ def build(config: Mapping[str, Any]) -> nn.Module:
 def state(files: Mapping[str, Path], _: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """``weights``: a checkpoint of BertForPreTraining or BertModel. Pooler and language head are left out."""
     found = {}
-    for name, tensor in load_file(files["weights"]).items():
+    for name, tensor in read_checkpoint(files["weights"]).items():
         plain = name.removeprefix(_PREFIX)
         if plain.startswith(("embeddings.", "encoder.")) and not plain.endswith("position_ids"):
             # checkpoints converted from TensorFlow call the parts of LayerNorm gamma and beta
             plain = plain.replace("LayerNorm.gamma", "LayerNorm.weight").replace(
                 "LayerNorm.beta", "LayerNorm.bias"
             )
-            found[f"bert.{plain}"] = tensor.float()
+            found[f"bert.{plain}"] = tensor
     return found

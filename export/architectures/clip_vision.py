@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from export.architectures.checkpoints import read_checkpoint
 
 __all__ = ["ClipVision", "build", "state"]
 
@@ -54,9 +55,9 @@ def build(config: Mapping[str, Any]) -> ClipVision:
 def state(files: Mapping[str, Path], config: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """``weights``: a checkpoint of CLIPModel, without text tower and a projection nobody reads."""
     found = {}
-    for name, tensor in load_file(files["weights"]).items():
+    for name, tensor in read_checkpoint(files["weights"]).items():
         if name.startswith(_VISION) and not name.endswith("position_ids"):
-            found[f"vision.{name.removeprefix(_VISION)}"] = tensor.float()
+            found[f"vision.{name.removeprefix(_VISION)}"] = tensor
         elif name == _PROJECTION and config.get("projection_dim", 0):
-            found["projection.weight"] = tensor.float()
+            found["projection.weight"] = tensor
     return found

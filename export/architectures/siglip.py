@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from transformers import SiglipTextConfig, SiglipTextModel, SiglipVisionConfig, SiglipVisionModel
+
+from export.architectures.checkpoints import read_checkpoint
 
 __all__ = ["build", "state"]
 
@@ -79,7 +80,7 @@ def state(files: Mapping[str, Path], config: Mapping[str, Any]) -> dict[str, tor
     tower = config["tower"]
     prefix = _TOWERS[tower]
     return {
-        f"{tower}.{name.removeprefix(prefix)}": tensor.float()
-        for name, tensor in load_file(files["weights"]).items()
+        f"{tower}.{name.removeprefix(prefix)}": tensor
+        for name, tensor in read_checkpoint(files["weights"]).items()
         if name.startswith(prefix) and not name.endswith("position_ids")
     }

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from torch.nn.functional import normalize
 
 from export.architectures import clip_vision
+from export.architectures.checkpoints import read_checkpoint
 from export.architectures.slowfast import SlowFast
 
 __all__ = ["build", "state"]
@@ -55,5 +55,5 @@ def state(files: Mapping[str, Path], config: Mapping[str, Any]) -> dict[str, tor
     clip = clip_vision.state({"weights": files["clip"]}, config["clip"])
     found = {f"clip.{name}": tensor for name, tensor in clip.items()}
     for part in ("motion", "fusion"):
-        found |= {f"{part}.{name}": tensor.float() for name, tensor in load_file(files[part]).items()}
+        found |= {f"{part}.{name}": tensor for name, tensor in read_checkpoint(files[part]).items()}
     return found

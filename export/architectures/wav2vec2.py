@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+
+from export.architectures.checkpoints import read_checkpoint
 
 __all__ = ["build", "state"]
 
@@ -101,12 +102,12 @@ def build(config: Mapping[str, Any]) -> Wav2Vec2:
 def state(files: Mapping[str, Path], _: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """``weights``: a checkpoint of Wav2Vec2ForCTC; ``pooling``: the trained pooling, by its own names."""
     found = {}
-    for name, tensor in load_file(files["weights"]).items():
+    for name, tensor in read_checkpoint(files["weights"]).items():
         name = name.replace("conv.weight_g", "conv.parametrizations.weight.original0")
         name = name.replace("conv.weight_v", "conv.parametrizations.weight.original1")
         if name.startswith("lm_head."):
-            found[f"ctc.{name.removeprefix('lm_head.')}"] = tensor.float()
+            found[f"ctc.{name.removeprefix('lm_head.')}"] = tensor
         elif name.startswith("wav2vec2."):
-            found[name] = tensor.float()
-    found |= {f"pool.{name}": tensor.float() for name, tensor in load_file(files["pooling"]).items()}
+            found[name] = tensor
+    found |= {f"pool.{name}": tensor for name, tensor in read_checkpoint(files["pooling"]).items()}
     return found
