@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from export.attention_steps import ATTEND, attention_kinds
+from export.calibration import calibration_of
 from export.errors import InstallError
 from export.external import data_name
 from export.fetch import file_sha256
@@ -23,7 +24,6 @@ from export.graphs import GRAPHS
 from export.pipeline import Exporter
 from export.profile import Profile
 from export.records import Record, read_record, write_atomically
-from export.reranker import ROWS
 from export.reranker_steps import RERANK, default_for
 from export.settings import Settings
 from export.sources import file_of, provenance, source_of
@@ -136,8 +136,7 @@ def write_embedding(
     absent = sorted(set(GRAPHS) - set(models))
     if absent:
         raise InstallError(f"the set is incomplete without {', '.join(absent)}")
-    table = settings.checkpoints / profile.name / "calibration.json"
-    calibration = _calibration(profile, table)
+    calibration = calibration_of(profile, settings)
     named = {
         name: {key: models[name][key] for key in ("version", "precision", "sha256")}
         for name in sorted(models)
@@ -154,33 +153,15 @@ def write_embedding(
         "models": served,
         "calibration": calibration,
     }
-    fusion = fusion_weights(table.parent, calibration)
+    fusion = fusion_weights(settings.checkpoints / profile.name, calibration)
     if fusion is not None:
         content["fusion"] = fusion
     if RERANK in named:
-        content["rerank"] = {**named[RERANK], "default_for": default_for(settings, profile.name)}
+        content["rerank"] = {**named[RERANK], "default_for": default_for(settings, profile)}
     if ATTEND in named:
         content["attend"] = {**named[ATTEND], "kinds": attention_kinds(settings, profile.name)}
     write_atomically(settings.model_repository / "embedding.json", json.dumps(content, indent=1) + "\n")
     return embedding_version
-
-
-def _calibration(profile: Profile, table: Path) -> dict[str, dict[str, float]]:
-    """What was fitted; where nothing was, what the profile says similarities are worth until then."""
-    if not table.is_file() and profile.calibration:
-        pairs = [f"{query}->{row}" for query in ROWS for row in ROWS]
-        pairs += ["audio->audio/native", "video->video/native"]
-        found = {pair: profile.calibration.get(pair) or profile.calibration.get("*") for pair in pairs}
-        if missing := [pair for pair, logistic in found.items() if logistic is None]:
-            raise InstallError(f"profile {profile.name} has no calibration for {', '.join(missing)}")
-        return {pair: logistic.model_dump() for pair, logistic in found.items() if logistic is not None}
-    try:
-        return {
-            str(pair): {"scale": float(entry["scale"]), "bias": float(entry["bias"])}
-            for pair, entry in json.loads(table.read_text(encoding="utf-8")).items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InstallError(f"{table}: no usable calibration ({error}); run `make train`") from error
 
 
 def _versions(home: Path) -> list[int]:

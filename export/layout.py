@@ -11,9 +11,11 @@ import re
 import shutil
 from pathlib import Path
 
+from export.attention_steps import ATTEND
 from export.errors import InstallError
 from export.profile import Inputs, Profile
 from export.records import write_atomically
+from export.reranker_steps import RERANK, is_random
 from export.settings import ROOT, Settings
 
 __all__ = ["is_default", "lay_out", "settings_of"]
@@ -23,8 +25,6 @@ DEFAULT = "lite"
 TRANSCRIBE = "transcribe_audio"
 _SHARED_STEPS = ("tokens.py", "vocabulary.py")
 """Of transcription, also read by the one that reads logits."""
-_NOT_COPIED = ("attend", "rerank")
-"""Models on embeddings belong to the encoders that they were trained on."""
 
 
 def is_default(profile: Profile) -> bool:
@@ -52,8 +52,8 @@ def lay_out(profile: Profile, settings: Settings) -> None:
     try:
         for source in sorted(TEMPLATE.glob("*/config.pbtxt")):
             model = source.parent
-            if model.name in _NOT_COPIED and model.name not in profile.models:
-                continue
+            if model.name == ATTEND or (model.name == RERANK and not is_random(profile)):
+                continue  # models on embeddings belong to the encoders that they were trained on
             target = settings.model_repository / model.name
             for config in (source, *sorted(model.glob("configs/*.pbtxt"))):
                 text = resized(config.read_text(encoding="utf-8"), profile.inputs)

@@ -27,6 +27,7 @@ __all__ = [
     "Model",
     "Origin",
     "Profile",
+    "RerankerSize",
     "Source",
     "load_profile",
 ]
@@ -138,6 +139,15 @@ class Model(_Frozen):
     """None: built by ``export.graphs`` from the wheels of ``lite``."""
 
 
+class RerankerSize(_Frozen):
+    """See ``export.reranker.Shape``."""
+
+    layers: int = Field(ge=1)
+    width: int = Field(ge=8)
+    heads: int = Field(ge=1)
+    hidden: int = Field(ge=8)
+
+
 class Gate(_Frozen):
     """What INT8 must reach to be served."""
 
@@ -165,6 +175,8 @@ class Profile(_Frozen):
     models: dict[str, Model] = Field(min_length=1)
     rerank: Int8
     """How the re-ranker is quantised."""
+    reranker: RerankerSize | None = None
+    """Size of one with random weights; a trained one says its own."""
     attend: Int8
     """How attention fusion is quantised."""
     parity_max_abs: float = Field(gt=0)

@@ -16,7 +16,7 @@ from export.install import install_files, install_model, write_embedding
 from export.layout import lay_out, settings_of
 from export.pipeline import STEPS, Exporter
 from export.profile import Profile
-from export.reranker_steps import RERANK, is_trained
+from export.reranker_steps import RERANK, is_random, is_trained
 from export.samples import find_manifest
 from export.settings import Settings
 
@@ -32,7 +32,8 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
         ExportError: the first step that fails ends the run; what was done before it is kept.
     """
     settings = settings_of(profile, Settings())
-    trained = {RERANK: is_trained(settings, profile.name), ATTEND: attention_trained(settings, profile.name)}
+    reranks = is_random(profile) or is_trained(settings, profile.name)
+    trained = {RERANK: reranks, ATTEND: attention_trained(settings, profile.name)}
     known = [*profile.models, *(name for name, there in trained.items() if there)]
     unknown = sorted(set(models or ()) - set(known))
     if unknown:

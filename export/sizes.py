@@ -8,6 +8,7 @@ from typing import Any
 from export.errors import InstallError
 from export.profile import Profile
 from export.records import Record, read_record
+from export.reranker_steps import RERANK
 from export.settings import Settings
 
 __all__ = ["render_sizes"]
@@ -22,7 +23,7 @@ def render_sizes(profile: Profile, settings: Settings) -> str:
         InstallError: none did.
     """
     rows, machines = [], []
-    for model in profile.models:
+    for model in (*profile.models, RERANK):
         found = {step: read_record(settings.work(profile.label) / model, step) for step in _STEPS}
         records = {step: record for step, record in found.items() if record is not None}
         if len(records) == len(_STEPS):
@@ -34,7 +35,7 @@ def render_sizes(profile: Profile, settings: Settings) -> str:
         "| graph | parameters, M | FP32 -> INT8, MB | parity, max abs | cosine, mean / worst "
         "| batch: FP32 / INT8 ms (ratio) | served | kept in FP32, and why | minutes |"
     )
-    machine, packages = machines[-1]["machine"], machines[-1]["packages"]
+    machine, packages = machines[0]["machine"], machines[0]["packages"]
     loads = sorted(each["machine"]["load"] for each in machines)
     return "\n".join(
         [
@@ -43,7 +44,7 @@ def render_sizes(profile: Profile, settings: Settings) -> str:
             *rows,
             "",
             f"Machine: {machine['cores']} cores of {machine['cpu']} ({', '.join(machine['flags'])}), "
-            f"{machines[-1]['threads']} thread(s) a session, ONNX Runtime {packages['onnxruntime']}; load "
+            f"{machines[0]['threads']} thread(s) a session, ONNX Runtime {packages['onnxruntime']}; load "
             f"average while measuring {loads[0]} to {loads[-1]}.",
         ]
     )
@@ -66,7 +67,7 @@ def _row(profile: Profile, model: str, records: Mapping[str, Record]) -> str:
         drift,
         speed,
         served,
-        profile.models[model].int8.kept,
+        (profile.rerank if model == RERANK else profile.models[model].int8).kept,
         f"{sum(record.seconds for record in records.values()) / 60:.1f}",
     ]
     return f"| {' | '.join(cells)} |"

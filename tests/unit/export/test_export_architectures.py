@@ -181,7 +181,7 @@ def _samples(model: str) -> list[Sample]:
                 "encode_video": {"frames": pixels, **sound},
             }[model]
         )
-    return [Sample("", "", feed) for feed in feeds * 2]
+    return [Sample("", "", feed) for feed in feeds]
 
 
 @pytest.mark.parametrize(("name", "model"), [(name, model) for name in CONFIGS for model in CONFIGS[name]])
@@ -255,7 +255,7 @@ def test_clap_carries_a_sound_into_the_texts_space_by_words() -> None:
 
 
 def test_words_are_read_by_both_towers(tmp_path: Path) -> None:
-    """A whole checkpoint of each, small: every tensor finds its place, and the bank is what the towers say."""
+    """A whole small checkpoint of each: every tensor finds its place, the bank is what the towers say."""
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "dog": 1, "barking": 2}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.save(str(tmp_path / "tokenizer.json"))

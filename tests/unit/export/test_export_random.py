@@ -11,7 +11,7 @@ from small_profile import CONFIGS, small_profile
 
 from export import external
 from export.errors import ProfileError
-from export.layout import TEMPLATE, resized, settings_of
+from export.layout import TEMPLATE, lay_out, resized, settings_of
 from export.pipeline import STEPS
 from export.profile import Inputs, Origin, load_profile
 from export.run import run
@@ -92,3 +92,22 @@ def test_every_profile_is_complete() -> None:
         assert profile.label == f"{name}-random"
         for source in profile.hub.values():
             assert all(file.licence for file in source.files.values())
+
+
+def test_transcription_reads_the_logits_of_the_profiles_own_encoder(tmp_path: Path) -> None:
+    settings = Settings().model_copy(update={"model_repository": tmp_path})
+    lay_out(small_profile(), settings)
+    config = read_config(tmp_path / "transcribe_audio" / "config.pbtxt")
+    assert config.parameters["required_models"].string_value == "encode_audio"
+    steps = {path.name for path in (tmp_path / "transcribe_audio" / "1").iterdir()}
+    assert steps == {"ctc.py", "model.py", "tokens.py", "vocabulary.py"}
+    logits = read_config(tmp_path / "encode_audio" / "config.pbtxt").output[2]
+    assert (logits.name, list(logits.dims)) == ("logits", [-1, 32])
+    lay_out(small_profile(), settings)
+    assert len(read_config(tmp_path / "encode_audio" / "config.pbtxt").output) == 3, "laid out once more"
+
+
+def test_a_profile_without_logits_keeps_the_committed_transcription(tmp_path: Path) -> None:
+    lay_out(small_profile(name="open"), Settings().model_copy(update={"model_repository": tmp_path}))
+    assert (tmp_path / "transcribe_audio" / "1" / "moonshine.py").is_file()
+    assert len(read_config(tmp_path / "encode_audio" / "config.pbtxt").output) == 2
