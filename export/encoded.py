@@ -57,7 +57,7 @@ class Encoded(nn.Module):
         given = self.encoder(*inputs)
         given, *more = given if isinstance(given, tuple) else (given,)
         if self._own:
-            embedding = normalize(self.encoder.unify(given), dim=-1)
+            embedding = normalize(cast(Any, self.encoder).unify(given), dim=-1)
         elif self.adapter is None:
             embedding = normalize(pad(given, (0, EMBEDDING_DIM - given.shape[-1])), dim=-1)
         else:

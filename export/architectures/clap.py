@@ -136,7 +136,8 @@ def state(files: Mapping[str, Path], config: Mapping[str, Any]) -> dict[str, tor
     }
     known = ClapTextConfig(**config["text"])
     known._attn_implementation = "eager"
-    tower = ClapTextModelWithProjection(known).eval()
+    tower: nn.Module = ClapTextModelWithProjection(known)
+    tower.eval()
     tower.load_state_dict(
         {
             name: each
@@ -146,7 +147,7 @@ def state(files: Mapping[str, Path], config: Mapping[str, Any]) -> dict[str, tor
     )
     text = siglip.build(config["siglip"]).eval()
     text.load_state_dict(siglip.state({"weights": files["text_weights"]}, config["siglip"]))
-    ids, mask = _tokens(files["tokenizer"], known.pad_token_id)
+    ids, mask = _tokens(files["tokenizer"], known.pad_token_id or 0)
     plain, there = _tokens(files["text_tokenizer"], 0)
     with torch.inference_mode():
         bank = tower(input_ids=ids, attention_mask=mask).text_embeds

@@ -110,6 +110,7 @@ def test_a_hub_that_does_not_answer_leaves_three_ways(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _ask(monkeypatch, 9)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)  # the client asks six times, 23 s in all
     with pytest.raises(FetchError, match=r"cannot be reached.*one of three.*--weights-from.*--random-init"):
         hub_files(_profile(), "other", settings)
 

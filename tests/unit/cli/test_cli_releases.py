@@ -97,10 +97,10 @@ def test_a_decoder_that_has_changed_is_no_longer_shared(
 def test_another_transcription_is_the_releases_own(
     tmp_path: Path, repository: Path, manifest: Manifest
 ) -> None:
-    assert "transcribe_audio__r1" not in write_models(tmp_path, manifest, repository)
+    write_models(tmp_path, manifest, repository)
     assert not transcribes(tmp_path, "r1")
     (repository / "transcribe_audio" / "1" / "model.py").write_text("another")
-    assert "transcribe_audio__r1" in write_models(tmp_path, manifest, repository)
+    write_models(tmp_path, manifest, repository)
     assert transcribes(tmp_path, "r1")
     assert model_name("transcribe_audio", "r1", transcribing=True) == "transcribe_audio__r1"
 
