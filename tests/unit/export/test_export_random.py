@@ -73,7 +73,7 @@ def test_sizes_are_replaced_wherever_they_stand() -> None:
         assert text.count("[ 32, 224") == config.read_text().count("[ 8, 260")
 
 
-def test_what_a_profile_cannot_mean() -> None:
+def test_what_a_profile_cannot_mean(home: Path) -> None:
     for change, why in (
         ({"architecture": "nothing"}, r"there is no export\.architectures\.nothing"),
         ({"config": {"hidden_size": 33}}, "33"),
