@@ -92,9 +92,7 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
                     notes.append("embedding.json unchanged: it names a whole set, and --model chose a part")
         peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
         notes.append(f"at most {peak_gb:.1f} GB of memory")
-        live.update(
-            _table(profile, chosen, steps, cells, notes, time.perf_counter() - started), refresh=True
-        )
+        live.update(_table(profile, chosen, steps, cells, notes, time.perf_counter() - started), refresh=True)
 
 
 def _fusion(settings: Settings) -> str:

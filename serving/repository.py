@@ -26,7 +26,7 @@ from tritonclient.grpc import model_config_pb2
 
 from serving.errors import RepositoryError
 
-__all__ = ["Repository", "read_config", "read_repository", "read_staged"]
+__all__ = ["Repository", "is_random", "read_config", "read_repository", "read_staged"]
 
 _CONFIG = "config.pbtxt"
 _RELEASED = "embedding.json"
@@ -188,6 +188,16 @@ def read_staged(path: Path, config_name: str = "") -> dict[str, tuple[str, ...]]
         for name, steps in declared.items()
         if name not in inner and all(step in declared for step in steps if _SEPARATOR in step)
     }
+
+
+def is_random(path: Path, model: str) -> bool:
+    """Whether a model among those of releases, or another one of its release, has random weights."""
+    _, separator, release = model.partition(_SEPARATOR)
+    return any(
+        _is_random(version)
+        for folder in path.glob(f"*{separator}{release}" if release else model)
+        for version in folder.glob("[0-9]*")
+    )
 
 
 def _steps(config: model_config_pb2.ModelConfig) -> tuple[str, ...]:
