@@ -149,13 +149,14 @@ def write_embedding(
     content: dict[str, Any] = {
         "profile": profile.name,
         "embedding_version": embedding_version,
-        "random": profile.origin.is_random,
         "models": served,
         "calibration": calibration,
     }
     fusion = fusion_weights(settings.checkpoints / profile.name, calibration)
     if fusion is not None:
         content["fusion"] = fusion
+    if profile.origin.is_random:
+        content["random"] = True
     if RERANK in named:
         content["rerank"] = {**named[RERANK], "default_for": default_for(settings, profile)}
     if ATTEND in named:
