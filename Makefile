@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank attend retrain evaluate bench bench-kernels peers loadtest overload swaps faults dashboard-picture flame-picture proto up down clean
+.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank attend retrain evaluate bench bench-kernels export-reference peers loadtest overload swaps faults dashboard-picture flame-picture proto up down clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ triton: env ## the Triton server and the environment of its Python steps
 
 catalogue: env ## the stamps (Debian package), or the generated catalogue where they cannot be had
 	@$(BIN)/python -m cli.catalogues
+
+export-reference: env catalogue ## the encoders of `reference` at true size with random weights, as far as gates, INT8 and a table (by hand: an hour)
+	@$(BIN)/python -m export --profile reference --random-init
+	@$(BIN)/python -m export report --profile reference --random-init
 
 models: env catalogue ## checkpoints -> ONNX -> INT8 -> gates -> model_repository/
 	@$(BIN)/python -m export --profile lite

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -43,10 +44,15 @@ ToJson = Annotated[bool, typer.Option("--json", help="The whole answer as JSON."
 
 
 @app.command()
-def up() -> None:
+def up(
+    allow_random: Annotated[
+        bool, typer.Option("--allow-random", help="Serve weights that were never trained, if there are any.")
+    ] = False,
+) -> None:
     """Start Triton, Milvus and the orchestrator in the background; return when all answer."""
     with reported():
-        stack = Stack(load_settings())
+        allowed = {"SENSORIUM_ALLOW_RANDOM": "true"} if allow_random else {}
+        stack = Stack(load_settings(), {**os.environ, **allowed})
         with err.status("starting") as line:
             stack.up(lambda what, elapsed_s: line.update(f"waiting for {what} ({elapsed_s:.0f} s)"))
         out.print(status_table(stack.status()))

@@ -81,7 +81,9 @@ async def encoder_figures(client: Client, home: Path, manifest: Manifest, catalo
             Figure(f"{encoder} parity of {output}", float(worst), PARITY, at_most=True)
             for output, worst in record["parity"]["max_abs"].items()
         ]
-        cosines = await _cosines(client, home, manifest, modality, inputs)
+        # An encoder may give more, for others: logits, which transcription reads.
+        names = list(record["gate"]["drift"])
+        cosines = await _cosines(client, home, manifest, modality, inputs, names)
         exact = record["precision"] == "fp32"
         for output, drift in record["gate"]["drift"].items():
             mean, worst = float(np.mean(cosines[output])), float(np.min(cosines[output]))
@@ -150,7 +152,12 @@ def _record(home: Path, manifest: Manifest, model: str) -> Mapping[str, Any]:
 
 
 async def _cosines(
-    client: Client, home: Path, manifest: Manifest, modality: Modality, inputs: Sequence[bytes]
+    client: Client,
+    home: Path,
+    manifest: Manifest,
+    modality: Modality,
+    inputs: Sequence[bytes],
+    names: Sequence[str],
 ) -> dict[str, list[float]]:
     files, kind = files_dir(home, manifest.name), modality.value
     version = files / f"encode_{kind}" / manifest.models[f"encode_{kind}"]
@@ -160,7 +167,6 @@ async def _cosines(
     session = ort.InferenceSession(
         plain if plain.is_file() else version / "model.onnx", providers=["CPUExecutionProvider"]
     )
-    names = [output.name for output in session.get_outputs()]
     served_as = model_name(f"embed_{kind}", manifest.name)
     decoder = (
         read_config(models_dir(home) / served_as / "config.pbtxt").ensemble_scheduling.step[0].model_name

@@ -26,6 +26,7 @@ _TEXT = "embed_text"
 _TEXT_FILES = {"decode_text": "tokenizer.json", "encode_text": "model.onnx"}
 """What `embed_text` reads when it is one process (docs/adr/0010-text-in-one-process.md)."""
 _REQUIRED_FILES = "required_files"
+_REQUIRED_MODELS = "required_models"
 
 
 def models_dir(home: Path) -> Path:
@@ -42,14 +43,10 @@ def write_models(home: Path, manifest: Manifest, repository: Path) -> list[str]:
     """Puts the models of a release into the second repository, whole; those that clients call.
 
     Raises:
-        ReleaseError: it lacks an encoder, or expects another `transcribe_audio` than `repository` has.
+        ReleaseError: it lacks an encoder.
     """
     files, target = files_dir(home, manifest.name), models_dir(home)
     own = [model for model in manifest.models if _is_own(model, manifest, repository)]
-    if "transcribe_audio" in own:
-        raise ReleaseError(
-            f"release {manifest.name} has another transcribe_audio than the repository, and all share that"
-        )
     partial = releases_dir(home) / f".models.{manifest.name}.{os.getpid()}.partial"
     try:
         for model in own:
@@ -107,6 +104,12 @@ def _write(files: Path, target: Path, model: str, manifest: Manifest, own: Itera
             step.model_version = int(manifest.models[step.model_name])
             if step.model_name in own:
                 step.model_name = _named(step.model_name, manifest.name)
+        if _REQUIRED_MODELS in config.parameters:
+            asked = config.parameters[_REQUIRED_MODELS]
+            names = asked.string_value.split(",")
+            asked.string_value = ",".join(
+                _named(name, manifest.name) if name in own else name for name in names
+            )
         if model == _TEXT and not config.ensemble_scheduling.step:
             config.parameters[_REQUIRED_FILES].string_value = ",".join(_TEXT_FILES.values())
         path = target / source.relative_to(files / model)

@@ -10,6 +10,7 @@ from pathlib import Path
 from orchestrator.calibrate import EmbeddingSet, load_embedding_set
 from orchestrator.clients.triton import TritonClient
 from orchestrator.common import Common
+from orchestrator.errors import ConfigurationError
 from orchestrator.guarded import GuardedEncoder, Guards
 from orchestrator.lineup import Served
 from orchestrator.metrics import Metrics
@@ -18,7 +19,7 @@ from orchestrator.runtime import Runtime
 from orchestrator.strengths import STRENGTHS_FILE, Strengths, load_strengths, read_strengths
 from orchestrator.types import VectorStore
 from releases.manifest import files_dir, load
-from releases.naming import model_name
+from releases.naming import model_name, transcribes
 
 __all__ = ["RuntimeBuilder"]
 
@@ -53,25 +54,34 @@ class RuntimeBuilder:
         """The runtime of a release, or of the repository's own set for None.
 
         Raises:
-            ConfigurationError: a file of it is malformed.
+            ConfigurationError: a file of it is malformed, or its weights are random and may not answer.
             ReleaseError: there is no such release, or it is not what its hash says.
         """
         settings = self._common.settings
         if name is None:
             repository = settings.model_repository
-            embedding_set = load_embedding_set(repository)
+            embedding_set = self._trained(load_embedding_set(repository), "the model repository")
             digest = hashlib.sha256((repository / "embedding.json").read_bytes()).hexdigest()
             strengths = load_strengths(settings.home, repository)
             return self._runtime(embedding_set.version, digest, embedding_set, self._triton, strengths)
         manifest = await asyncio.to_thread(load, settings.home, name)
         files: Path = files_dir(settings.home, name)
+        own = await asyncio.to_thread(transcribes, settings.home, name)
         return self._runtime(
             name,
             manifest.sha256,
-            load_embedding_set(files),
-            self._triton.bound(partial(model_name, release=name)),
+            self._trained(load_embedding_set(files), f"release {name}"),
+            self._triton.bound(partial(model_name, release=name, transcribing=own)),
             read_strengths(files / STRENGTHS_FILE),
         )
+
+    def _trained(self, embedding_set: EmbeddingSet, what: str) -> EmbeddingSet:
+        if embedding_set.random and not self._common.settings.allow_random:
+            raise ConfigurationError(
+                f"the weights of {what} are random, and what they find means nothing: start with "
+                "`sensorium up --allow-random` (SENSORIUM_ALLOW_RANDOM=true) to try the system with them"
+            )
+        return embedding_set
 
     def _runtime(
         self,

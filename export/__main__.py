@@ -4,6 +4,8 @@ python -m export --profile lite                   fetch, load, onnx, parity, int
 python -m export gate --profile lite              one step, for every model
 python -m export gate --profile lite --model encode_text
 python -m export report --profile lite            the measured figures as Markdown tables
+python -m export --profile reference --random-init --seed 0
+python -m export --profile reference --weights-from FOLDER
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import typer
 from rich.console import Console
 
 from export.errors import ExportError
-from export.profile import load_profile
+from export.profile import Origin, load_profile
 
 __all__ = ["app"]
 
@@ -27,16 +29,34 @@ ModelOption = Annotated[list[str] | None, typer.Option(help="Only this graph; ma
 ManifestOption = Annotated[
     Path | None, typer.Option(help="Catalogue manifest to calibrate and measure with; the stamps by default.")
 ]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(file_okay=False, exists=True, help="Weights of hubs from FOLDER/<source>/<file>."),
+]
+RandomOption = Annotated[
+    bool, typer.Option("--random-init", help="Random weights of the true architectures.")
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Of --random-init.")]
 
 
-def _go(steps: tuple[str, ...], profile: str, models: list[str] | None, manifest: Path | None) -> None:
+def _origin(weights_from: Path | None, random_init: bool, seed: int) -> Origin:
+    if weights_from is not None and random_init:
+        raise typer.BadParameter("--weights-from and --random-init exclude each other")
+    if random_init:
+        return Origin(kind="random", seed=seed)
+    return Origin() if weights_from is None else Origin(kind="folder", folder=weights_from.absolute())
+
+
+def _go(
+    steps: tuple[str, ...], profile: str, models: list[str] | None, manifest: Path | None, origin: Origin
+) -> None:
     # torch and transformers take seconds to import: `--help` and a wrong option should not wait for them
     from export.run import run
 
     # ONNX Runtime's quantiser logs its advice to the root logger; what matters is measured by the gate
     logging.getLogger().setLevel(logging.ERROR)
     try:
-        run(steps, load_profile(profile), models, manifest)
+        run(steps, load_profile(profile, origin), models, manifest)
     except ExportError as error:
         Console(stderr=True).print(
             f"[red]{type(error).__name__}:[/] {error}", highlight=False, soft_wrap=True
@@ -50,19 +70,27 @@ def everything(
     profile: ProfileOption = "lite",
     model: ModelOption = None,
     manifest: ManifestOption = None,
+    weights_from: WeightsOption = None,
+    random_init: RandomOption = False,
+    seed: SeedOption = 0,
 ) -> None:
     """All steps; those whose inputs did not change are skipped."""
     if context.invoked_subcommand is None:
         from export.pipeline import STEPS
 
-        _go(STEPS, profile, model, manifest)
+        _go(STEPS, profile, model, manifest, _origin(weights_from, random_init, seed))
 
 
 def _command(step: str, text: str) -> None:
     def command(
-        profile: ProfileOption = "lite", model: ModelOption = None, manifest: ManifestOption = None
+        profile: ProfileOption = "lite",
+        model: ModelOption = None,
+        manifest: ManifestOption = None,
+        weights_from: WeightsOption = None,
+        random_init: RandomOption = False,
+        seed: SeedOption = 0,
     ) -> None:
-        _go((step,), profile, model, manifest)
+        _go((step,), profile, model, manifest, _origin(weights_from, random_init, seed))
 
     app.command(step, help=text)(command)
 
@@ -77,13 +105,18 @@ _command("install", "Fill the model repository and write embedding.json.")
 
 
 @app.command()
-def report(profile: ProfileOption = "lite") -> None:
+def report(profile: ProfileOption = "lite", random_init: RandomOption = False) -> None:
     """The measured figures of the installed graphs, as Markdown."""
+    from export.layout import is_default
     from export.report import render
     from export.settings import Settings
+    from export.sizes import render_sizes
 
     try:
-        print(render(load_profile(profile), Settings().model_repository))
+        found, settings = load_profile(profile, _origin(None, random_init, 0)), Settings()
+        print(
+            render(found, settings.model_repository) if is_default(found) else render_sizes(found, settings)
+        )
     except ExportError as error:
         Console(stderr=True).print(
             f"[red]{type(error).__name__}:[/] {error}", highlight=False, soft_wrap=True

@@ -65,6 +65,11 @@ class TextEncoder(nn.Module):
         Returns:
             FP32 [B, 384], not normalised.
         """
+        hidden = self.tokens(input_ids, attention_mask)
+        return _masked_mean(hidden.reshape(*input_ids.shape, -1), attention_mask)
+
+    def tokens(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """What BERT makes of each token, window by window: FP32 [B x windows, min(L, 512), D]."""
         rows, length = input_ids.shape
         windows = (length + WINDOW - 1) // WINDOW
         ids = input_ids.reshape(rows * windows, -1)
@@ -74,8 +79,8 @@ class TextEncoder(nn.Module):
         # position and segment are known, so the graph needs no gathers for them
         fixed = table.position_embeddings.weight[: ids.shape[1]] + table.token_type_embeddings.weight[0]
         hidden = table.LayerNorm(table.word_embeddings(ids) + fixed)
-        hidden = self.bert.encoder(hidden, attention_mask=bias).last_hidden_state
-        return _masked_mean(hidden.reshape(rows, length, -1), attention_mask)
+        read: torch.Tensor = self.bert.encoder(hidden, attention_mask=bias).last_hidden_state
+        return read
 
 
 class ImageEncoder(nn.Module):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
 import torch
 from torch import nn
 from torch.jit._trace import TracerWarning
@@ -22,7 +23,7 @@ from export.encoders import AudioEncoder, ImageEncoder, TextEncoder, load_audio,
 from export.profile import Profile
 from export.settings import Settings
 
-__all__ = ["GRAPHS", "Graph", "export_graph"]
+__all__ = ["GRAPHS", "SOUND_AXES", "Graph", "export_graph", "pictures", "sound_example", "text_example"]
 
 OPSET = 17
 FRAMES, SIDE_PX = 8, 260
@@ -87,29 +88,38 @@ class Graph:
     inputs: dict[str, tuple[str | int, ...]]
     outputs: dict[str, int]
     sources: tuple[str, ...]
-    build: Callable[[Profile, Settings, Heads], nn.Module]
+    build: Callable[[Profile, Settings, Callable[[], Heads]], nn.Module]
     example: Callable[[], tuple[torch.Tensor, ...]]
+    heads: tuple[str, ...] = ()
+    """Trained heads of ``lite`` that it is fused with."""
+    timed: tuple[str, ...] = ()
+    """Outputs with a time axis behind the batch, of any length: held by parity alone."""
+    modules: tuple[str, ...] = ("adapters", "efficientnet", "encoders", "fetch", "graphs", "moonshine")
+    """Modules of this room that make it: a change of one does its steps again."""
 
 
-def _text_example() -> tuple[torch.Tensor, ...]:
+def text_example() -> tuple[torch.Tensor, ...]:
+    """Token rows to trace with, INT64 [2, 32] twice."""
     mask = torch.ones(2, 32, dtype=torch.int64)
     mask[1, 20:] = 0
     return torch.arange(1000, 1064).reshape(2, 32) * mask, mask
 
 
-def _sound_example() -> tuple[torch.Tensor, torch.Tensor]:
+def sound_example() -> tuple[torch.Tensor, torch.Tensor]:
+    """A second of sound to trace with, FP32 and INT64 [2, 16000]."""
     mask = torch.ones(2, 16000, dtype=torch.int64)
     mask[1, 9000:] = 0
     time_s = torch.arange(16000) / 16000
     return (0.3 * torch.sin(2 * torch.pi * 440 * time_s)[None, :] * mask).float(), mask
 
 
-def _pictures(*shape: int) -> torch.Tensor:
+def pictures(*shape: int, side_px: int = SIDE_PX) -> torch.Tensor:
+    """UINT8 [*shape, side, side, 3] to trace with."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (*shape, SIDE_PX, SIDE_PX, 3), dtype=torch.uint8, generator=generator)
+    return torch.randint(0, 256, (*shape, side_px, side_px, 3), dtype=torch.uint8, generator=generator)
 
 
-_SOUND_AXES: dict[str, tuple[str | int, ...]] = {"samples": ("batch", "length"), "mask": ("batch", "length")}
+SOUND_AXES: dict[str, tuple[str | int, ...]] = {"samples": ("batch", "length"), "mask": ("batch", "length")}
 
 GRAPHS: dict[str, Graph] = {
     graph.name: graph
@@ -119,34 +129,38 @@ GRAPHS: dict[str, Graph] = {
             {"input_ids": ("batch", "length"), "attention_mask": ("batch", "length")},
             {"embedding": 1024},
             ("minilm",),
-            lambda profile, settings, heads: _Text(load_text(profile, settings), heads.text),
-            _text_example,
+            lambda profile, settings, heads: _Text(load_text(profile, settings), heads().text),
+            text_example,
+            ("text",),
         ),
         Graph(
             "encode_image",
             {"pixels": ("batch", SIDE_PX, SIDE_PX, 3)},
             {"embedding": 1024},
             ("efficientnet",),
-            lambda profile, settings, heads: _Image(load_image(profile, settings), heads.image),
-            lambda: (_pictures(2),),
+            lambda profile, settings, heads: _Image(load_image(profile, settings), heads().image),
+            lambda: (pictures(2),),
+            ("image",),
         ),
         Graph(
             "encode_audio",
-            _SOUND_AXES,
+            SOUND_AXES,
             {"embedding": 1024, "native": 512},
             ("moonshine",),
-            lambda profile, settings, heads: _Audio(load_audio(profile, settings), heads.audio),
-            _sound_example,
+            lambda profile, settings, heads: _Audio(load_audio(profile, settings), heads().audio),
+            sound_example,
+            ("audio",),
         ),
         Graph(
             "encode_video",
-            {"frames": ("batch", FRAMES, SIDE_PX, SIDE_PX, 3), **_SOUND_AXES},
+            {"frames": ("batch", FRAMES, SIDE_PX, SIDE_PX, 3), **SOUND_AXES},
             {"embedding": 1024, "native": 2048},
             ("efficientnet", "moonshine"),
             lambda profile, settings, heads: _Video(
-                load_image(profile, settings), load_audio(profile, settings), heads.video
+                load_image(profile, settings), load_audio(profile, settings), heads().video
             ),
-            lambda: (_pictures(2, FRAMES), *_sound_example()),
+            lambda: (pictures(2, FRAMES), *sound_example()),
+            ("image", "video"),
         ),
     )
 }
@@ -165,6 +179,7 @@ def export_graph(graph: Graph, module: nn.Module, path: Path) -> None:
         for name, shape in graph.inputs.items()
     }
     axes |= {name: {0: "batch"} for name in graph.outputs}
+    axes |= {name: {0: "batch", 1: "frames"} for name in graph.timed}
     with warnings.catch_warnings(), torch.inference_mode():
         # The exporter is deprecated (see above); the tracer warns of each size it keeps as a constant, and
         # the parity step holds at other sizes.
@@ -181,3 +196,17 @@ def export_graph(graph: Graph, module: nn.Module, path: Path) -> None:
             opset_version=OPSET,
             dynamo=False,
         )
+    _declare_unread(graph, path)
+
+
+def _declare_unread(graph: Graph, path: Path) -> None:
+    """Put inputs that nothing reads back into the graph: the exporter drops them, servers hand them over."""
+    model = onnx.load(str(path), load_external_data=False)
+    declared = {tensor.name for tensor in model.graph.input}
+    if declared == set(graph.inputs):
+        return
+    for name, example in zip(graph.inputs, graph.example(), strict=True):
+        if name not in declared:
+            kind = onnx.helper.np_dtype_to_tensor_dtype(example.numpy().dtype)
+            model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, graph.inputs[name]))
+    onnx.save_model(model, str(path))

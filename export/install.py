@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from export.attention_steps import ATTEND, attention_kinds
+from export.calibration import calibration_of
 from export.errors import InstallError
-from export.fetch import file_sha256, source_files
+from export.external import data_name
+from export.fetch import file_sha256
 from export.fusion import fusion_weights
 from export.graphs import GRAPHS
 from export.pipeline import Exporter
@@ -24,6 +26,7 @@ from export.profile import Profile
 from export.records import Record, read_record, write_atomically
 from export.reranker_steps import RERANK, default_for
 from export.settings import Settings
+from export.sources import file_of, provenance, source_of
 
 __all__ = ["install_files", "install_model", "write_embedding"]
 
@@ -49,6 +52,9 @@ def install_model(exporter: Exporter, model: str) -> Mapping[str, Any]:
     files = {"model.onnx": work / f"{precision}.onnx"}
     if precision == "int8":
         files["model.fp32.onnx"] = work / "fp32.onnx"
+    # where the graphs look for tensors that stand beside them
+    beside = [work / data_name(path.name) for path in files.values()]
+    files |= {path.name: path for path in beside if path.is_file()}
     hashes = {name: file_sha256(path) for name, path in files.items()}
     summary = {"precision": precision, "sha256": hashes["model.onnx"]}
     newest = max(_versions(home), default=0)
@@ -90,8 +96,7 @@ def install_files(profile: Profile, settings: Settings) -> Mapping[str, Mapping[
         folder = settings.model_repository / model / "1"
         folder.mkdir(parents=True, exist_ok=True)
         for name, reference in files.items():
-            source, _, key = reference.partition("/")
-            path = source_files(profile, source, settings)[key]
+            path = file_of(profile, reference, settings)
             digest = file_sha256(path)
             target = folder / name
             if target.is_file() and file_sha256(target) != digest:
@@ -103,15 +108,13 @@ def install_files(profile: Profile, settings: Settings) -> Mapping[str, Mapping[
                 shutil.copyfile(path, partial)
                 partial.replace(target)
             installed.setdefault(model, {})[name] = digest
-        sources = {ref.partition("/")[0] for ref in files.values()}
+        references = [source_of(profile, reference) for reference in files.values()]
+        sources = {reference.partition("/")[0] for reference in references}
         manifest = {
             "profile": profile.name,
             "model": model,
             "files": installed[model],
-            "sources": {
-                name: profile.sources[name].model_dump(include={"requirement", "wheel", "sha256", "licence"})
-                for name in sorted(sources)
-            },
+            "sources": {name: provenance(profile, name) for name in sorted(sources)},
         }
         write_atomically(folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     return installed
@@ -133,14 +136,7 @@ def write_embedding(
     absent = sorted(set(GRAPHS) - set(models))
     if absent:
         raise InstallError(f"the set is incomplete without {', '.join(absent)}")
-    table = settings.checkpoints / profile.name / "calibration.json"
-    try:
-        calibration = {
-            str(pair): {"scale": float(entry["scale"]), "bias": float(entry["bias"])}
-            for pair, entry in json.loads(table.read_text(encoding="utf-8")).items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InstallError(f"{table}: no usable calibration ({error}); run `make train`") from error
+    calibration = calibration_of(profile, settings)
     named = {
         name: {key: models[name][key] for key in ("version", "precision", "sha256")}
         for name in sorted(models)
@@ -149,18 +145,20 @@ def write_embedding(
     served = {name: entry for name, entry in named.items() if name not in (RERANK, ATTEND)}
     artifacts = [{name: entry["sha256"] for name, entry in served.items()}, files, calibration]
     digest = hashlib.sha256(json.dumps(artifacts, sort_keys=True).encode()).hexdigest()
-    embedding_version = f"{profile.name}-1-{digest[:8]}"
+    embedding_version = f"{profile.label}-1-{digest[:8]}"
     content: dict[str, Any] = {
         "profile": profile.name,
         "embedding_version": embedding_version,
         "models": served,
         "calibration": calibration,
     }
-    fusion = fusion_weights(table.parent, calibration)
+    fusion = fusion_weights(settings.checkpoints / profile.name, calibration)
     if fusion is not None:
         content["fusion"] = fusion
+    if profile.origin.is_random:
+        content["random"] = True
     if RERANK in named:
-        content["rerank"] = {**named[RERANK], "default_for": default_for(settings, profile.name)}
+        content["rerank"] = {**named[RERANK], "default_for": default_for(settings, profile)}
     if ATTEND in named:
         content["attend"] = {**named[ATTEND], "kinds": attention_kinds(settings, profile.name)}
     write_atomically(settings.model_repository / "embedding.json", json.dumps(content, indent=1) + "\n")
@@ -173,7 +171,7 @@ def _versions(home: Path) -> list[int]:
 
 def _holds(folder: Path, hashes: Mapping[str, str]) -> bool:
     """Whether a version is finished and consists of exactly these files."""
-    there = {path.name: file_sha256(path) for path in folder.glob("*.onnx")}
+    there = {path.name: file_sha256(path) for path in folder.glob("*") if path.suffix in (".onnx", ".data")}
     return (folder / "manifest.json").is_file() and there == hashes
 
 
@@ -185,6 +183,7 @@ def _manifest(
         "profile": exporter.profile.name,
         "model": model,
         "version": str(number),
+        "random": done["load"].figures.get("random"),
         "precision": gate.pop("precision"),
         "why": gate.pop("reasons"),
         "files": dict(hashes),

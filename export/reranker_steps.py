@@ -7,7 +7,6 @@ scored by the calibration that is served. Nothing of the run that trained it is 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -16,11 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from export.calibration import calibration_of
 from export.errors import WeightsError
 from export.graphs import Graph
 from export.measure import ndcg_at_10
-from export.profile import Int8
-from export.reranker import KINDS, ROWS, Reranker, load_reranker
+from export.profile import Int8, Profile
+from export.reranker import KINDS, ROWS, Reranker, Shape, load_reranker
 from export.samples import Feed, Sample
 from export.settings import Settings
 from export.trained_steps import TrainedSteps, heads_sha256
@@ -33,7 +33,7 @@ Floats = NDArray[np.float32]
 
 
 def is_trained(settings: Settings, profile: str) -> bool:
-    """Whether there is a re-ranker, trained on the heads that are there.
+    """Whether there is a re-ranker, trained on the heads that are there. See ``is_random`` for others.
 
     Raises:
         WeightsError: its file is damaged, or heads are missing.
@@ -43,9 +43,20 @@ def is_trained(settings: Settings, profile: str) -> bool:
     return path.is_file() and load_reranker(path)[1].get("heads_sha256") == heads_sha256(folder)
 
 
-def default_for(settings: Settings, profile: str) -> list[str]:
-    """Kinds of query that the re-ranker helped with, as its training found. Raises WeightsError."""
-    about = load_reranker(settings.checkpoints / profile / f"{RERANK}.safetensors")[1]
+def is_random(profile: Profile) -> bool:
+    """Whether there is a re-ranker with random weights, as large as the profile says."""
+    return profile.origin.is_random and profile.reranker is not None
+
+
+def default_for(settings: Settings, profile: Profile) -> list[str]:
+    """Kinds of query that the re-ranker helped with, as its training found; none with random weights.
+
+    Raises:
+        WeightsError: its training did not say.
+    """
+    if is_random(profile):
+        return []
+    about = load_reranker(settings.checkpoints / profile.name / f"{RERANK}.safetensors")[1]
     kinds = about.get("default_for")
     if not isinstance(kinds, list) or not all(isinstance(kind, str) for kind in kinds):
         raise WeightsError(f"{RERANK}.safetensors does not say which queries it is for; run `make rerank`")
@@ -100,7 +111,17 @@ class RerankerSteps(TrainedSteps):
 
     @cached_property
     def model(self) -> Reranker:
-        return load_reranker(self._checkpoint)[0]
+        size = self._profile.reranker
+        if not is_random(self._profile) or size is None:
+            return load_reranker(self._checkpoint)[0]
+        torch.manual_seed(self._profile.origin.seed)
+        model = Reranker(Shape(size.layers, size.width, size.heads, size.hidden))
+        with (
+            torch.no_grad()
+        ):  # its last layers begin at zero, and would show nothing of what lies before them
+            for parameter in (*model.whole.parameters(), *model.plain.parameters(), model.pairs):
+                parameter.normal_(std=0.02)
+        return model.eval().requires_grad_(False)
 
     @property
     def lists(self) -> list[Sample]:
@@ -136,8 +157,7 @@ class RerankerSteps(TrainedSteps):
     @cached_property
     def _made(self) -> tuple[list[Sample], list[NDArray[np.intp]]]:
         texts, pictures, meanings = self._gallery
-        table = self._settings.checkpoints / self._profile.name / "calibration.json"
-        calibration = json.loads(table.read_text(encoding="utf-8"))
+        calibration = calibration_of(self._profile, self._settings)
         lists, places = [], []
         for number in range(min(QUERIES, len(meanings))):
             asked = [[("text", texts)], [("image", pictures)], [("text", texts), ("image", pictures)]][

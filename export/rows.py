@@ -34,7 +34,7 @@ def scale_rows(path: Path) -> int:
     Raises:
         QuantizeError: the quantiser writes its products in another way than this knows.
     """
-    model = onnx.load(str(path))
+    model = onnx.load(str(path), load_external_data=False)  # what stands beside it stays there
     graph = model.graph
     opset = next(each.version for each in model.opset_import if not each.domain)
     maker = {output: node for node in graph.node for output in node.output}
@@ -59,8 +59,8 @@ def scale_rows(path: Path) -> int:
     for name, value in _CONSTANTS.items():
         if name in used:
             graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
-    onnx.checker.check_model(model)
     onnx.save(model, str(path))
+    onnx.checker.check_model(str(path))
     return sum(node.op_type == "QuantizeLinear" and node.input[1] == _ONE for node in nodes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import time
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from rich.table import Table
 from export.attention_steps import ATTEND, attention_trained
 from export.errors import ExportError
 from export.install import install_files, install_model, write_embedding
+from export.layout import lay_out, settings_of
 from export.pipeline import STEPS, Exporter
 from export.profile import Profile
-from export.reranker_steps import RERANK, is_trained
+from export.reranker_steps import RERANK, is_random, is_trained
 from export.samples import find_manifest
 from export.settings import Settings
 
@@ -30,8 +32,9 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
     Raises:
         ExportError: the first step that fails ends the run; what was done before it is kept.
     """
-    settings = Settings()
-    trained = {RERANK: is_trained(settings, profile.name), ATTEND: attention_trained(settings, profile.name)}
+    settings = settings_of(profile, Settings())
+    reranks = is_random(profile) or is_trained(settings, profile.name)
+    trained = {RERANK: reranks, ATTEND: attention_trained(settings, profile.name)}
     known = [*profile.models, *(name for name, there in trained.items() if there)]
     unknown = sorted(set(models or ()) - set(known))
     if unknown:
@@ -43,6 +46,8 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
     )
     cells: dict[tuple[str, str], str] = {}
     notes: list[str] = []
+    if profile.origin.is_random:
+        notes.append(f"random weights, seed {profile.origin.seed}: nothing they find means anything")
     if not trained[RERANK]:
         notes.append("no re-ranker was trained on these heads: `make rerank`")
     if not trained[ATTEND]:
@@ -59,6 +64,8 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
             )
 
         for step in steps:
+            if step == "install":
+                lay_out(profile, settings)
             installed = {}
             for model in chosen:
                 show(model, step, RUNNING)
@@ -83,9 +90,9 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
                     notes.append(_fusion(settings))
                 else:
                     notes.append("embedding.json unchanged: it names a whole set, and --model chose a part")
-                live.update(
-                    _table(profile, chosen, steps, cells, notes, time.perf_counter() - started), refresh=True
-                )
+        peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+        notes.append(f"at most {peak_gb:.1f} GB of memory")
+        live.update(_table(profile, chosen, steps, cells, notes, time.perf_counter() - started), refresh=True)
 
 
 def _fusion(settings: Settings) -> str:
@@ -105,7 +112,7 @@ def _table(
     seconds: float,
 ) -> Table:
     caption = "; ".join([*notes, f"{seconds:.0f} s"])
-    table = Table(title=f"export of profile {profile.name}", caption=caption)
+    table = Table(title=f"export of profile {profile.label}", caption=caption)
     table.add_column("model")
     for step in STEPS:
         if step in steps:

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from export.errors import SamplesError
+from export.profile import Inputs
 from media import Limits, MediaError, Modality, decode_audio, decode_image, decode_video, sniff, token_bucket
-from media.inputs import VIDEO_FRAMES, audio_input, image_input, video_input
+from media.inputs import audio_input, image_input, video_input
 
 __all__ = ["Feed", "Sample", "Samples", "find_manifest"]
 
@@ -57,8 +58,10 @@ def find_manifest(home: Path) -> Path:
 class Samples:
     """Decoded inputs of a catalogue, per graph, in an order that is fixed by the manifest's content."""
 
-    def __init__(self, manifest: Path, tokenizer: Path) -> None:
+    def __init__(self, manifest: Path, tokenizer: Path, inputs: Inputs | None = None) -> None:
+        """`inputs` are the sizes of pictures and clips; those of ``lite`` unless said otherwise."""
         self._manifest = manifest
+        self._inputs = inputs or Inputs()
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -139,11 +142,13 @@ class Samples:
             if kind.modality is not wanted[graph]:
                 return None
             if kind.modality is Modality.IMAGE:
-                return {"pixels": image_input(decode_image(data, self._limits, kind))[None]}
+                pixels = image_input(decode_image(data, self._limits, kind), self._inputs.side_px)
+                return {"pixels": pixels[None]}
             if kind.modality is Modality.AUDIO:
                 samples, mask = audio_input(decode_audio(data, self._limits, kind).samples)
                 return {"samples": samples[None], "mask": mask[None]}
-            frames, samples, mask = video_input(decode_video(data, self._limits, kind, frames=VIDEO_FRAMES))
+            video = decode_video(data, self._limits, kind, frames=self._inputs.frames)
+            frames, samples, mask = video_input(video, self._inputs.frames, self._inputs.side_px)
             return {"frames": frames[None], "samples": samples[None], "mask": mask[None]}
         except (MediaError, OSError):
             return None

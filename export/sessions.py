@@ -43,10 +43,10 @@ def batches(samples: Sequence[Sample], size: int) -> Iterator[tuple[list[int], F
 
 
 def run_all(
-    session: onnxruntime.InferenceSession, samples: Sequence[Sample], size: int
+    session: onnxruntime.InferenceSession, samples: Sequence[Sample], size: int, without: Sequence[str] = ()
 ) -> dict[str, NDArray[np.float32]]:
-    """Every output by name, FP32 [len(samples), dims], computed in batches of at most ``size``."""
-    names = [output.name for output in session.get_outputs()]
+    """Every output by name but for some, FP32 [len(samples), dims], in batches of at most ``size``."""
+    names = [output.name for output in session.get_outputs() if output.name not in without]
     found: dict[str, dict[int, NDArray[np.float32]]] = {name: {} for name in names}
     for rows, feed in batches(samples, size):
         for name, values in zip(names, session.run(names, feed), strict=True):

@@ -105,12 +105,14 @@ class TrainedSteps(ABC):
         return run_step(self._folder, "fetch", fingerprint([]), (), lambda _: {})
 
     def _load(self) -> Record:
-        weights = file_sha256(self._checkpoint)
+        random = {"seed": self._profile.origin.seed} if self._profile.origin.is_random else None
+        weights = file_sha256(self._checkpoint) if random is None else f"seed {random['seed']}"
         inputs = fingerprint(self.modules, weights=weights)
 
         def work(_: Mapping[str, Path]) -> Any:
             count = sum(parameter.numel() for parameter in self.model.parameters())
-            return {"parameters": count, "heads": {self._checkpoint.name: weights}, "packages": {}}
+            heads = {self._checkpoint.name: weights}
+            return {"parameters": count, "heads": heads, "packages": {}, "random": random}
 
         return run_step(self._folder, "load", inputs, (), work)
 
@@ -136,7 +138,7 @@ class TrainedSteps(ABC):
 
     def _int8(self) -> Record:
         def work(files: Mapping[str, Path]) -> Any:
-            return quantize(self._folder / "fp32.onnx", files["int8.onnx"], self.recipe, [])
+            return quantize(self._folder / "fp32.onnx", files, self.recipe, [])
 
         inputs = fingerprint(("quantize",), onnx=self._done("onnx"), recipe=self.recipe.model_dump())
         return run_step(self._folder, "int8", inputs, ("int8.onnx",), work)
@@ -157,12 +159,15 @@ class TrainedSteps(ABC):
         after = open_session(self._folder / "int8.onnx", gate.threads)
         (output,) = self.graph().outputs
         fp32, int8 = (run_all(session, lists, BATCH)[output] for session in (before, after))
-        full, small = self.ndcg(fp32), self.ndcg(int8)
+        ndcg = None
+        if not self._profile.origin.is_random:  # random weights find nothing, so there is nothing to lose
+            full, small = self.ndcg(fp32), self.ndcg(int8)
+            ndcg = {"fp32": full, "int8": small, "loss": (full - small) / full if full else float("nan")}
         typical = lists[0].feed
         figures: dict[str, Any] = {
             "inputs": len(lists),
             "drift": drift({output: self.compared(fp32)}, {output: self.compared(int8)}),
-            "ndcg": {"fp32": full, "int8": small, "loss": (full - small) / full if full else float("nan")},
+            "ndcg": ndcg,
             "speed": {
                 str(size): speed_up(before, after, stack([typical] * size), gate.seconds, gate.speed_up_min)
                 for size in (1, BATCH)

@@ -25,17 +25,17 @@ AUDIO_BUCKETS_S = (1, 2, 4, 8, 15, 30)
 TOKEN_BUCKETS = (8, 16, 32, 64, 128, 256, 512, 1024, 1536, 2048)
 
 
-def image_input(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """uint8 [H, W, 3] -> uint8 [260, 260, 3], whole, centred on a white square (nothing is cropped)."""
+def image_input(rgb: npt.NDArray[np.uint8], side_px: int = IMAGE_SIZE_PX) -> npt.NDArray[np.uint8]:
+    """uint8 [H, W, 3] -> uint8 [side, side, 3], whole, centred on a white square (nothing is cropped)."""
     from PIL import Image
 
     height, width = rgb.shape[:2]
-    scale = IMAGE_SIZE_PX / max(height, width)
+    scale = side_px / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     # reducing_gap makes big reductions cheap: whole-number box averaging first, then bicubic.
     resized = Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
-    canvas = np.full((IMAGE_SIZE_PX, IMAGE_SIZE_PX, 3), 255, np.uint8)
-    top, left = (IMAGE_SIZE_PX - size[1]) // 2, (IMAGE_SIZE_PX - size[0]) // 2
+    canvas = np.full((side_px, side_px, 3), 255, np.uint8)
+    top, left = (side_px - size[1]) // 2, (side_px - size[0]) // 2
     canvas[top : top + size[1], left : left + size[0]] = np.asarray(resized)
     return canvas
 
@@ -55,15 +55,15 @@ def audio_input(samples: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float3
 
 
 def video_input(
-    video: Video,
+    video: Video, count: int = VIDEO_FRAMES, side_px: int = IMAGE_SIZE_PX
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Video -> (uint8 [8, 260, 260, 3], float32 [N], int64 mask [N]); without sound the mask is all zeros.
+    """Video -> (uint8 [count, side, side, 3], float32 [N], int64 mask [N]); the mask is zeros without sound.
 
-    Decode with `frames=VIDEO_FRAMES`; from any other number, 8 are taken evenly.
+    Decode with `frames=count`; from any other number, `count` are taken evenly.
     """
-    count = video.frames.shape[0]
-    chosen = np.minimum((np.arange(VIDEO_FRAMES) + 0.5) * count / VIDEO_FRAMES, count - 1).astype(int)
-    prepared = {i: image_input(video.frames[i]) for i in set(chosen.tolist())}
+    there = video.frames.shape[0]
+    chosen = np.minimum((np.arange(count) + 0.5) * there / count, there - 1).astype(int)
+    prepared = {i: image_input(video.frames[i], side_px) for i in set(chosen.tolist())}
     frames = np.stack([prepared[i] for i in chosen.tolist()])
     samples = video.audio.samples if video.audio is not None else np.zeros(0, np.float32)
     return frames, *audio_input(samples)

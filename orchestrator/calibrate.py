@@ -108,6 +108,7 @@ class _File(BaseModel):
     embedding_version: str
     models: dict[str, _Model]
     calibration: dict[str, _Pair]
+    random: bool = False
     fusion: dict[Modality, _Fusion] = {}
     rerank: _Reranker | None = None
     attend: _Attention | None = None
@@ -128,6 +129,8 @@ class EmbeddingSet:
     """Kinds of query (see ``Composition``) re-ranked unless they say otherwise; None: none was trained."""
     attend: Mapping[str, ComposedScore] | None = None
     """Kinds of query (see ``attend.attended_kind``) that attention fusion was trained for; None: none."""
+    random: bool = False
+    """The weights were never trained: what is found means nothing."""
 
 
 def load_embedding_set(repository: Path) -> EmbeddingSet:
@@ -167,6 +170,7 @@ def load_embedding_set(repository: Path) -> EmbeddingSet:
         },
         rerank_for=None if file.rerank is None else frozenset(file.rerank.default_for),
         attend=None if file.attend is None else _kinds(file.attend),
+        random=file.random,
     )
 
 

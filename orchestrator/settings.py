@@ -370,6 +370,8 @@ class Settings(BaseSettings):
 
     home: Path = Path(".sensorium")
     model_repository: Path = Path("model_repository")
+    allow_random: bool = False
+    """Whether weights that were never trained may answer (`sensorium up --allow-random`)."""
     api: ApiSettings = ApiSettings()
     access: AccessSettings = AccessSettings()
     admission: AdmissionSettings = AdmissionSettings()

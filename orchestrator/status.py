@@ -39,7 +39,9 @@ async def status_message(served: Served, store: VectorStore, items: ItemStore, c
     told = caller.condition is None
     return pb.Status(
         version=version("sensorium"),
-        profile=embedding_set.profile,
+        profile=f"{embedding_set.profile} (random weights)"
+        if embedding_set.random
+        else embedding_set.profile,
         embedding_version=embedding_set.version,
         items=(count or 0) if told else 0,
         rows={modality.value: number for modality, number in rows.items()} if told else {},

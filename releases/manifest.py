@@ -35,6 +35,7 @@ __all__ = [
 EMBEDDING, PERSONALISE = "embedding.json", "personalise.json"
 _MANIFEST = "manifest.json"
 _WEIGHTS = (".onnx", ".ort", ".plan", ".data")
+_RANDOM = "random"
 _BLOCK_BYTES = 1 << 20
 
 
@@ -92,6 +93,10 @@ def create(
     partial = folder.with_name(f".{name}.{os.getpid()}.partial")
     try:
         embedding = _embedding(repository / EMBEDDING)
+        if embedding.get("random") and _RANDOM not in name:
+            raise ValueError(
+                f"its weights are random: every answer says the release's name, so put {_RANDOM!r} into it"
+            )
         if name == embedding["embedding_version"]:
             raise ValueError("the repository's own set is served under its embedding version")
         versions = {

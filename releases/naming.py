@@ -7,7 +7,16 @@ from pathlib import Path
 
 from releases.errors import ReleaseError
 
-__all__ = ["MODELS", "OWN_MODELS", "SEPARATOR", "check_name", "model_name", "releases_dir"]
+__all__ = [
+    "MODELS",
+    "OWN_MODELS",
+    "SEPARATOR",
+    "TRANSCRIBE",
+    "check_name",
+    "model_name",
+    "releases_dir",
+    "transcribes",
+]
 
 SEPARATOR = "__"
 OWN_MODELS = (
@@ -19,7 +28,10 @@ OWN_MODELS = (
     "rerank",
     "attend",
 )
-"""Models that each staged release has for itself. The others, decoders and transcription, are shared."""
+"""Models that each staged release has for itself. The others, decoders and transcription, are shared as long
+as they are the repository's."""
+
+TRANSCRIBE = "transcribe_audio"
 
 MODELS = "models"
 """Where the models of staged releases are, among the releases: no name for one."""
@@ -36,9 +48,18 @@ def check_name(name: str) -> str:
     return name
 
 
-def model_name(model: str, release: str | None) -> str:
-    """What Triton calls a model of a release; without a release, and for shared models, what it is called."""
-    return f"{model}{SEPARATOR}{release}" if release is not None and model in OWN_MODELS else model
+def model_name(model: str, release: str | None, transcribing: bool = False) -> str:
+    """What Triton calls a model of a release; without a release, and for shared models, what it is called.
+
+    ``transcribing``: the release has a transcription of its own, see ``transcribes``.
+    """
+    own = model in OWN_MODELS or (transcribing and model == TRANSCRIBE)
+    return f"{model}{SEPARATOR}{release}" if release is not None and own else model
+
+
+def transcribes(home: Path, release: str) -> bool:
+    """Whether a staged release has a transcription of its own: one that is not the repository's."""
+    return (releases_dir(home) / MODELS / f"{TRANSCRIBE}{SEPARATOR}{release}").is_dir()
 
 
 def releases_dir(home: Path) -> Path:

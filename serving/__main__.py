@@ -23,7 +23,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("install", help="build the server's environment and backend directory")
-    commands.add_parser("run", help="start Triton and keep it answering, until SIGTERM or SIGINT")
+    run = commands.add_parser("run", help="start Triton and keep it answering, until SIGTERM or SIGINT")
+    run.add_argument("--allow-random", action="store_true", help="serve weights that were never trained")
     flags = commands.add_parser("flags", help="print the flags of a container's server, one a line")
     flags.add_argument("--gpu", action="store_true")
     arguments = parser.parse_args()
@@ -33,6 +34,8 @@ def main() -> int:
         return 0
     try:
         settings = Settings()
+        if command == "run" and arguments.allow_random:
+            settings = settings.model_copy(update={"allow_random": True})
         if command == "install":
             built = install(settings)
             print(f"Triton server: {'built' if built else 'up to date'} in {settings.tree}")

@@ -26,15 +26,18 @@ from tritonclient.grpc import model_config_pb2
 
 from serving.errors import RepositoryError
 
-__all__ = ["Repository", "read_config", "read_repository", "read_staged"]
+__all__ = ["Repository", "is_random", "read_config", "read_repository", "read_staged"]
 
 _CONFIG = "config.pbtxt"
 _RELEASED = "embedding.json"
+_MANIFEST = "manifest.json"
 # What a backend loads from a version folder when config.pbtxt names no default_model_filename.
 _DEFAULT_FILES = {"python": "model.py", "onnxruntime": "model.onnx"}
 _ENSEMBLE = "ensemble"
 # Beside the model file, a version folder must hold the files named by this parameter (separated by commas).
 _REQUIRED_FILES = "required_files"
+# Models that a Python step asks itself: without them it is not complete, though it is no ensemble.
+_REQUIRED_MODELS = "required_models"
 # <model>__<release>: how models of releases are called.
 _SEPARATOR = "__"
 
@@ -74,10 +77,11 @@ def read_config(path: Path) -> model_config_pb2.ModelConfig:
     return config
 
 
-def read_repository(path: Path, config_name: str = "") -> Repository:
+def read_repository(path: Path, config_name: str = "", allow_random: bool = False) -> Repository:
     """Scan a repository for a server that is started with --model-config-name=`config_name`.
 
-    Raises RepositoryError when it is unreadable or holds no complete model.
+    Raises RepositoryError when it is unreadable, holds no complete model, or would serve random weights that
+    are not allowed.
     """
     declared = {file.parent.name: read_config(file) for file in sorted(path.glob(f"*/{_CONFIG}"))}
     chosen = path.glob(f"*/configs/{config_name}.pbtxt") if config_name else ()
@@ -95,7 +99,7 @@ def read_repository(path: Path, config_name: str = "") -> Repository:
     while True:
         known = len(incomplete)
         for name, config in declared.items():
-            for step in _steps(config):
+            for step in (*_steps(config), *_asked(config)):
                 if step not in declared or step in incomplete:
                     incomplete.setdefault(name, f"its step {step} is not complete")
         if len(incomplete) == known:
@@ -107,6 +111,12 @@ def read_repository(path: Path, config_name: str = "") -> Repository:
     # A step whose ensemble is not complete is of no use to anybody.
     loaded = {*public, *(step for name in public for step in _steps(served[name]))}
     steps = {name: _steps(served[name]) for name in sorted(loaded)}
+    untrained = [name for name in steps if _is_random(path / name / _version(path / name, released))]
+    if untrained and not allow_random:
+        raise RepositoryError(
+            f"random weights in {path}: {', '.join(untrained)}. What they give means nothing: start with "
+            "--allow-random (SENSORIUM_ALLOW_RANDOM=true) to try the system with them"
+        )
     chosen_versions = {name: version for name, version in released.items() if name in steps}
     return Repository(
         path=path,
@@ -133,6 +143,17 @@ def _released(path: Path) -> dict[str, str]:
         return {name: str(int(model["version"])) for name, model in named.items()}
     except (ValueError, KeyError, TypeError) as error:
         raise RepositoryError(f"{path / _RELEASED} is not what an export writes: {error!r}") from error
+
+
+def _is_random(version: Path) -> bool:
+    """Whether the manifest of a version says so. Models of hand have none."""
+    try:
+        content = json.loads((version / _MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        raise RepositoryError(f"{version / _MANIFEST} cannot be read: {error}") from error
+    return isinstance(content, dict) and content.get("random") is not None
 
 
 def _only(config: model_config_pb2.ModelConfig, version: str) -> str:
@@ -169,16 +190,40 @@ def read_staged(path: Path, config_name: str = "") -> dict[str, tuple[str, ...]]
     }
 
 
+def is_random(path: Path, model: str) -> bool:
+    """Whether a model among those of releases, or another one of its release, has random weights."""
+    _, separator, release = model.partition(_SEPARATOR)
+    return any(
+        _is_random(version)
+        for folder in path.glob(f"*{separator}{release}" if release else model)
+        for version in folder.glob("[0-9]*")
+    )
+
+
 def _steps(config: model_config_pb2.ModelConfig) -> tuple[str, ...]:
     return tuple(step.model_name for step in config.ensemble_scheduling.step)
 
 
+def _asked(config: model_config_pb2.ModelConfig) -> tuple[str, ...]:
+    """Models that it asks while it answers. Looked up first: reading a missing key would make it."""
+    if _REQUIRED_MODELS not in config.parameters:
+        return ()
+    names = config.parameters[_REQUIRED_MODELS].string_value.split(",")
+    return tuple(filter(None, (name.strip() for name in names)))
+
+
+def _version(folder: Path, released: Mapping[str, str]) -> str:
+    """The version to serve, or an empty string without any."""
+    versions = [int(p.name) for p in folder.iterdir() if p.is_dir() and p.name.isdecimal() and p.name != "0"]
+    return released.get(folder.name, str(max(versions))) if versions else ""
+
+
 def _lacking_files(folder: Path, config: model_config_pb2.ModelConfig, released: Mapping[str, str]) -> str:
     """What the version to serve lacks, or an empty string."""
-    versions = [int(p.name) for p in folder.iterdir() if p.is_dir() and p.name.isdecimal() and p.name != "0"]
-    if not versions:
+    chosen = _version(folder, released)
+    if not chosen:
         return "no version folder"
-    version = folder / released.get(folder.name, str(max(versions)))
+    version = folder / chosen
     if config.platform == _ENSEMBLE:
         return ""
     needed = [config.default_model_filename or _DEFAULT_FILES.get(config.backend, "")]

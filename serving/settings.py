@@ -19,8 +19,8 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
 class Settings(BaseSettings):
-    """Frozen. Variables are SENSORIUM_SERVING_<FIELD>, but for SENSORIUM_HOME and SENSORIUM_MODEL_REPOSITORY,
-    which other rooms read too. Code gives fields by their names.
+    """Frozen. Variables are SENSORIUM_SERVING_<FIELD>, but for SENSORIUM_HOME, SENSORIUM_MODEL_REPOSITORY and
+    SENSORIUM_ALLOW_RANDOM, which other rooms read too. Code gives fields by their names.
 
     Raises pydantic.ValidationError for a value outside its range and an unknown SENSORIUM_SERVING_ variable.
     """
@@ -32,6 +32,11 @@ class Settings(BaseSettings):
     home: Path = Field(default=Path(".sensorium"), validation_alias="SENSORIUM_HOME")
     model_repository: Path = Field(
         default=ROOT / "model_repository", validation_alias="SENSORIUM_MODEL_REPOSITORY"
+    )
+    allow_random: bool = Field(
+        default=False,
+        validation_alias="SENSORIUM_ALLOW_RANDOM",
+        description="whether weights that were never trained may be served",
     )
     environment: Path = ROOT / ".venv-triton"
     config_name: str = Field(

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from serving.client import CanaryError, Client
-from serving.errors import ControlError
-from serving.repository import read_staged
+from serving.errors import ControlError, RepositoryError
+from serving.repository import is_random, read_staged
 from serving.server import TritonServer
 from serving.settings import Settings
 from serving.state import ServerState
@@ -103,9 +103,11 @@ class Staged:
             log.info("unloaded", model=name)
         for name, steps in new.items():
             try:
+                if not self._settings.allow_random and is_random(self._settings.staged, name):
+                    raise ControlError("its weights are random, and --allow-random was not given")
                 await self._client.load(name, self._settings.start_timeout_s)
                 ms = await self._client.canary(name, self._settings.canary_timeout_s)
-            except (ControlError, CanaryError) as error:
+            except (ControlError, CanaryError, RepositoryError) as error:
                 self._state.staged[name] = f"failed: {error}"[:300]
                 log.error("not_staged", model=name, error=str(error)[:300])
                 self._publish()

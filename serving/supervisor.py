@@ -88,7 +88,11 @@ class Supervisor:
 
     async def _serve_until_stopped(self) -> None:
         while not self._stop.is_set():
-            repository = read_repository(self._settings.model_repository, self._settings.config_name)
+            repository = read_repository(
+                self._settings.model_repository,
+                self._settings.config_name,
+                allow_random=self._settings.allow_random,
+            )
             try:
                 reason = await self._serve(repository)
             except ServerError as error:

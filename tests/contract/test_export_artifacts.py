@@ -90,7 +90,7 @@ def test_a_re_ranker_is_named_if_one_was_trained_on_these_heads(embedding: dict[
         pytest.skip("no re-ranker was trained on these heads: run `make rerank`")
     entry = embedding["rerank"]
     assert set(entry) == {"version", "precision", "sha256", "default_for"}
-    assert entry["default_for"] == default_for(settings, "lite")
+    assert entry["default_for"] == default_for(settings, PROFILE)
     folder = REPOSITORY / "rerank" / entry["version"]
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert file_sha256(folder / "model.onnx") == entry["sha256"] == manifest["files"]["model.onnx"]

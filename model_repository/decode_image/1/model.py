@@ -1,4 +1,4 @@
-"""`image` BYTES[1] -> `pixels` UINT8[260,260,3].
+"""`image` BYTES[1] -> `pixels` UINT8[side,side,3], the side as config.pbtxt has it.
 
 Pictures of a batch are decoded side by side: the decoders let go of Python's lock. One that cannot be used
 fails its own request only, with the JSON of the media error as the text of Triton's error.
@@ -6,6 +6,7 @@ fails its own request only, with the JSON of the media error as the text of Trit
 
 from __future__ import annotations
 
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,6 +20,8 @@ from media import Limits, MediaError, decode_image, image_input
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         self._limits = Limits.from_environment(os.environ)
+        (output,) = json.loads(args["model_config"])["output"]
+        self._side_px = int(output["dims"][0])
         self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "decode_image")
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -30,7 +33,8 @@ class TritonPythonModel:
 
     def _decode(self, values: np.ndarray) -> np.ndarray | MediaError:
         try:
-            return np.stack([image_input(decode_image(value, self._limits)) for value in values.flat])
+            pictures = [decode_image(value, self._limits) for value in values.flat]
+            return np.stack([image_input(picture, self._side_px) for picture in pictures])
         except MediaError as error:
             return error
 

@@ -1,12 +1,13 @@
-"""`video` BYTES[1] -> `frames` UINT8[8,260,260,3], `samples` FP32[N] (16 kHz, padded), `mask` INT64[N].
+"""`video` BYTES[1] -> `frames` UINT8[F,side,side,3], `samples` FP32[N] (16 kHz, padded), `mask` INT64[N].
 
-N is a bucket of the sound track; without one the mask is all zeros. Videos of a batch are decoded side by
-side: the decoders let go of Python's lock. One that cannot be used fails its own request only, with the JSON
-of the media error as the text of Triton's error.
+F and the side are what config.pbtxt has. N is a bucket of the sound track; without one the mask is all zeros.
+Videos of a batch are decoded side by side: the decoders let go of Python's lock. One that cannot be used
+fails its own request only, with the JSON of the media error as the text of Triton's error.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from media import AUDIO_BUCKETS_S, VIDEO_FRAMES, Limits, MediaError, Video, decode_video, video_input
+from media import AUDIO_BUCKETS_S, Limits, MediaError, Video, decode_video, video_input
 
 _NAMES = ("frames", "samples", "mask")
 
@@ -22,6 +23,8 @@ _NAMES = ("frames", "samples", "mask")
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         self._limits = Limits.from_environment(os.environ)
+        outputs = {each["name"]: each["dims"] for each in json.loads(args["model_config"])["output"]}
+        self._frames, self._side_px = (int(size) for size in outputs["frames"][:2])
         self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "decode_video")
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -33,7 +36,7 @@ class TritonPythonModel:
 
     def _decode(self, values: np.ndarray) -> list[np.ndarray] | MediaError:
         try:
-            rows = [video_input(self._video(value)) for value in values.flat]
+            rows = [video_input(self._video(value), self._frames, self._side_px) for value in values.flat]
         except MediaError as error:
             return error
         frames, samples, mask = zip(*rows, strict=True)
@@ -41,7 +44,7 @@ class TritonPythonModel:
 
     def _video(self, value: bytes) -> Video:
         # Of the sound nothing beyond the last bucket is read: nothing beyond it is decoded.
-        return decode_video(value, self._limits, frames=VIDEO_FRAMES, sound_s=AUDIO_BUCKETS_S[-1])
+        return decode_video(value, self._limits, frames=self._frames, sound_s=AUDIO_BUCKETS_S[-1])
 
 
 def _padded(arrays: tuple[np.ndarray, ...]) -> np.ndarray:

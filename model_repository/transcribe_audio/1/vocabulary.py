@@ -19,6 +19,7 @@ __all__ = [
     "Vocabularies",
     "Vocabulary",
     "letters",
+    "read_phrases",
 ]
 
 MAX_PHRASES = 4096
@@ -71,7 +72,7 @@ class Vocabularies:
             )
         vocabulary = self._kept.get(data)
         if vocabulary is None:
-            vocabulary = self._build(_phrases(data))
+            vocabulary = self._build(read_phrases(data))
             self._kept[data] = vocabulary
             if len(self._kept) > _CACHED:
                 self._kept.popitem(last=False)
@@ -98,7 +99,8 @@ def letters(text: str) -> str:
     return "".join(char for char in text.casefold() if char.isalnum())
 
 
-def _phrases(data: bytes) -> list[str]:
+def read_phrases(data: bytes) -> list[str]:
+    """A JSON list of strings in UTF-8, white space joined. Raises TextTooLongError and TextError."""
     wrong = TextError("phrases must be a JSON list of strings", kind=_KIND)
     try:
         phrases = json.loads(data)

@@ -13,8 +13,9 @@ from cli.release_models import models_dir, remove_models, write_models
 from cli.releasing import Releasing
 from orchestrator.settings import Settings
 from releases.command_lock import at_work
-from releases.errors import ReleaseError, StateError
+from releases.errors import StateError
 from releases.manifest import EMBEDDING, Manifest, create, files_dir
+from releases.naming import model_name, transcribes
 from serving.repository import read_config, read_staged
 
 KINDS = ("text", "image", "audio", "video")
@@ -94,11 +95,15 @@ def test_a_decoder_that_has_changed_is_no_longer_shared(
     assert (models_dir(tmp_path) / "decode_image__r1" / "1" / "model.py").read_text() == "decode_image"
 
 
-def test_another_transcription_is_refused(tmp_path: Path, repository: Path, manifest: Manifest) -> None:
+def test_another_transcription_is_the_releases_own(
+    tmp_path: Path, repository: Path, manifest: Manifest
+) -> None:
+    write_models(tmp_path, manifest, repository)
+    assert not transcribes(tmp_path, "r1")
     (repository / "transcribe_audio" / "1" / "model.py").write_text("another")
-    with pytest.raises(ReleaseError, match="transcribe_audio"):
-        write_models(tmp_path, manifest, repository)
-    assert not models_dir(tmp_path).exists()
+    write_models(tmp_path, manifest, repository)
+    assert transcribes(tmp_path, "r1")
+    assert model_name("transcribe_audio", "r1", transcribing=True) == "transcribe_audio__r1"
 
 
 def test_removing_takes_one_release_only(tmp_path: Path, repository: Path, manifest: Manifest) -> None:

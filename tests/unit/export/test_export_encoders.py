@@ -154,7 +154,7 @@ def test_int8_is_integers_and_close(bert: BertModel, tmp_path: Path) -> None:
     module = TextGraph(bert).eval()
     path, small = tmp_path / "model.onnx", tmp_path / "int8.onnx"
     export_graph(GRAPHS["encode_text"], module, path)
-    figures = quantize(path, small, Int8(dynamic="^/text/"), [])
+    figures = quantize(path, {small.name: small}, Int8(dynamic="^/text/"), [])
     assert figures["dynamic_nodes"] == 12
     assert integer_share(path) == 0
     assert integer_share(small) > 0.9
@@ -169,7 +169,7 @@ def test_int8_is_integers_and_close(bert: BertModel, tmp_path: Path) -> None:
 def test_an_int8_vector_does_not_depend_on_what_else_is_in_the_batch(bert: BertModel, tmp_path: Path) -> None:
     path, small = tmp_path / "model.onnx", tmp_path / "int8.onnx"
     export_graph(GRAPHS["encode_text"], TextGraph(bert).eval(), path)
-    quantize(path, small, Int8(dynamic="^/text/"), [])
+    quantize(path, {small.name: small}, Int8(dynamic="^/text/"), [])
     session = onnxruntime.InferenceSession(str(small))
     rng = np.random.default_rng(3)
     ids = rng.integers(0, bert.config.vocab_size, (8, 16))
@@ -186,4 +186,4 @@ def test_a_recipe_that_matches_nothing_fails(bert: BertModel, tmp_path: Path) ->
     path = tmp_path / "model.onnx"
     export_graph(GRAPHS["encode_text"], TextGraph(bert).eval(), path)
     with pytest.raises(QuantizeError, match="no MatMul node matches"):
-        quantize(path, tmp_path / "int8.onnx", Int8(dynamic="^/nothing/"), [])
+        quantize(path, {"int8.onnx": tmp_path / "int8.onnx"}, Int8(dynamic="^/nothing/"), [])

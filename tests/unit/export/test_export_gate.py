@@ -28,6 +28,14 @@ def test_int8_is_served_when_everything_holds() -> None:
     assert judge(_figures(), GATE).precision == "int8"
 
 
+def test_random_weights_have_no_retrieval_to_lose() -> None:
+    verdict = judge({**_figures(), "ndcg": None}, GATE)
+    assert (verdict.precision, verdict.reasons) == (
+        "int8",
+        ("drift and speed-up are within the gate; random weights retrieve nothing",),
+    )
+
+
 def test_a_gain_in_ndcg_is_no_loss() -> None:
     assert judge(_figures(loss=-0.05), GATE).precision == "int8"
 

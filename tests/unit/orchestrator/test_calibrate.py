@@ -108,3 +108,8 @@ def test_a_torn_file_is_an_error(tmp_path: Path) -> None:
     path.write_text(path.read_text()[:-20])
     with pytest.raises(ConfigurationError):
         load_embedding_set(tmp_path)
+
+
+def test_random_weights_are_known_as_such(tmp_path: Path) -> None:
+    assert not load_embedding_set(embedding_file(tmp_path)).random
+    assert load_embedding_set(embedding_file(tmp_path, random=True)).random

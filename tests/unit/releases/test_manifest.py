@@ -162,3 +162,10 @@ def test_the_repositorys_own_set_keeps_its_name(home: Path, repository: Path) ->
     with pytest.raises(ReleaseError, match="the models of all of them are there"):
         create(home, repository, "models")
     assert manifest.names(home) == []
+
+
+def test_random_weights_show_in_the_name(home: Path, repository: Path) -> None:
+    (repository / "embedding.json").write_text(json.dumps({**EMBEDDING, "random": True}))
+    with pytest.raises(ReleaseError, match=r"weights are random.*put 'random' into it"):
+        create(home, repository, "r1")
+    assert create(home, repository, "r1-random").name == "r1-random"

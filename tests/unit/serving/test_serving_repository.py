@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import RepositoryError
-from serving.repository import read_config, read_repository
+from serving.repository import is_random, read_config, read_repository
 
 DECODE = 'name: "decode" backend: "python" max_batch_size: 4'
 ENCODE = 'name: "encode" backend: "onnxruntime" max_batch_size: 4'
@@ -148,3 +148,31 @@ def test_a_release_that_cannot_be_read_is_an_error(tmp_path: Path, text: str) ->
     (tmp_path / "embedding.json").write_text(text)
     with pytest.raises(RepositoryError, match=r"embedding\.json"):
         read_repository(tmp_path)
+
+
+def test_random_weights_are_served_only_where_that_is_allowed(tmp_path: Path) -> None:
+    model(tmp_path, "encode", 'backend: "onnxruntime"', "model.onnx")
+    manifest = tmp_path / "encode" / "1" / "manifest.json"
+    manifest.write_text('{"random": null}')
+    assert read_repository(tmp_path).public == ("encode",)
+    manifest.write_text('{"random": {"seed": 0}}')
+    with pytest.raises(RepositoryError, match=r"random weights.*encode.*--allow-random"):
+        read_repository(tmp_path)
+    assert read_repository(tmp_path, allow_random=True).public == ("encode",)
+
+
+def test_a_release_is_random_when_one_of_its_models_is(tmp_path: Path) -> None:
+    for name in ("embed_text__one", "encode_text__one", "embed_text__two"):
+        model(tmp_path, name, f'name: "{name}" backend: "python"', "model.py")
+    (tmp_path / "encode_text__one" / "1" / "manifest.json").write_text('{"random": {"seed": 0}}')
+    assert is_random(tmp_path, "embed_text__one")
+    assert not is_random(tmp_path, "embed_text__two")
+
+
+def test_a_step_that_asks_another_model_waits_for_it(tmp_path: Path) -> None:
+    asks = 'backend: "python" parameters { key: "required_models" value { string_value: "encode" } }'
+    model(tmp_path, "transcribe", asks, "model.py")
+    model(tmp_path, "other", 'backend: "python"', "model.py")
+    assert read_repository(tmp_path).public == ("other",)
+    model(tmp_path, "encode", 'backend: "onnxruntime"', "model.onnx")
+    assert read_repository(tmp_path).public == ("encode", "other", "transcribe")

@@ -1,0 +1,28 @@
+"""Checkpoints as hubs have them: safetensors, or the pickle of torch, of which tensors alone are read."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from export.errors import WeightsError
+
+__all__ = ["read_checkpoint"]
+
+
+def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    """Every tensor by name, floating ones as FP32. Raises WeightsError."""
+    try:
+        if path.suffix == ".safetensors":
+            found = load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError) as error:
+        raise WeightsError(f"{path}: {error}") from error
+    if not isinstance(found, dict) or not all(isinstance(each, torch.Tensor) for each in found.values()):
+        raise WeightsError(f"{path} holds something else than named tensors")
+    return {name: each.float() if each.is_floating_point() else each for name, each in found.items()}

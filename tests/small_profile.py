@@ -1,0 +1,81 @@
+"""Profiles with encoders of the same architectures that take seconds, and random weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from export.profile import Origin, Profile, load_profile
+
+_TOWER: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+}
+_PICTURES: dict[str, Any] = {**_TOWER, "image_size": 64, "patch_size": 16}
+_CLIP: dict[str, Any] = {**_PICTURES, "hidden_act": "quick_gelu", "projection_dim": 0}
+REFERENCE: dict[str, dict[str, Any]] = {
+    "encode_text": {**_TOWER, "vocab_size": 30522, "max_position_embeddings": 512},
+    "encode_image": _CLIP,
+    "encode_audio": {
+        **_TOWER,
+        "width": 512,
+        "pooling": 16,
+        "vocab_size": 32,
+        "feat_extract_norm": "layer",
+        "do_stable_layer_norm": True,
+        "conv_bias": True,
+        "conv_dim": [16] * 7,
+        "num_conv_pos_embeddings": 16,
+        "num_conv_pos_embedding_groups": 4,
+    },
+    "encode_video": {
+        "width": 2048,
+        "stills": 2,
+        "depths": [1, 1, 1, 1],
+        "channels": 16,
+        "clip": {**_CLIP, "projection_dim": 16},
+    },
+}
+_TEXT: dict[str, Any] = {
+    **_TOWER,
+    "tower": "text",
+    "vocab_size": 30522,
+    "max_position_embeddings": 64,
+    "projection_size": 768,
+}
+_SOUND: dict[str, Any] = {
+    "top": 3,
+    "text_width": 768,
+    "siglip": _TEXT,
+    "text": {**_TOWER, "vocab_size": 100},
+    "patch_embeds_hidden_size": 16,
+    "hidden_size": 128,
+    "depths": [1, 1, 1, 1],
+    "num_attention_heads": [1, 2, 2, 4],
+    "enable_fusion": False,
+    "projection_dim": 512,
+}
+_VISION: dict[str, Any] = {**_PICTURES, "tower": "vision", "hidden_size": 768, "intermediate_size": 32}
+OPEN: dict[str, dict[str, Any]] = {
+    "encode_text": _TEXT,
+    "encode_image": {**_VISION, "num_hidden_layers": 1},
+    "encode_audio": _SOUND,
+    "encode_video": {"vision": {**_VISION, "num_hidden_layers": 1}, "sound": _SOUND},
+}
+CONFIGS = {"reference": REFERENCE, "open": OPEN}
+
+
+def small_profile(seed: int = 0, name: str = "reference") -> Profile:
+    """Pictures of 64 pixels, clips of 8."""
+    content = load_profile(name, Origin(kind="random", seed=seed)).model_dump()
+    content["inputs"] = {"side_px": 64, "frames": 8}
+    content["gate"] |= {"seconds": 0.01}
+    if content["reranker"]:
+        content["reranker"] = {"layers": 1, "width": 32, "heads": 2, "hidden": 32}
+    content["rerank"]["integers_min"] = 0.001
+    for graph, model in content["models"].items():
+        model["encoder"]["config"] = CONFIGS[name][graph]
+        model["measured"], model["batches"] = 16, (1, 2)
+        model["int8"]["integers_min"] = 0.001  # most of their weights are adapters, which stay FP32
+    return Profile.model_validate(content)
