@@ -145,17 +145,15 @@ class Place:
     def __init__(self, place: int) -> None:
         self.place = place
 
-    def take(self, rows: list[int]) -> Place:
+    def branch(self, rows: list[int]) -> Place:
         return self
-
-    branch = take
 
 
 def test_search_finds_the_phrase_that_was_heard(modules: dict[str, ModuleType], tokens: object) -> None:
     heard = [*tokens.encode("Fox."), 2]  # type: ignore[attr-defined]
     decoder = Decoder(heard, 259 + len(WORDS) + 1)
     first = (decoder.scores(1, 0), Place(0))
-    ((ids, score),) = modules["search"].greedy(decoder, first, [20])
+    ids, score = modules["search"].greedy(decoder, first, 20)
     assert ids == heard[:-1]
     assert score == pytest.approx(-0.1)
     vocabulary = modules["vocabulary"].Vocabularies(tokens).get(b'["a bear", "a fox"]')
@@ -167,7 +165,7 @@ def test_search_finds_the_phrase_that_was_heard(modules: dict[str, ModuleType], 
 
 def test_endless_repetition_is_bounded(modules: dict[str, ModuleType]) -> None:
     decoder = Decoder([7], 20)
-    ((ids, _),) = modules["search"].greedy(decoder, (decoder.scores(1, 0), Place(0)), [12])
+    ids, _ = modules["search"].greedy(decoder, (decoder.scores(1, 0), Place(0)), 12)
     assert ids == [7] * 12
 
 
