@@ -4,11 +4,15 @@ python -m export --profile lite                   fetch, load, onnx, parity, int
 python -m export gate --profile lite              one step, for every model
 python -m export gate --profile lite --model encode_text
 python -m export report --profile lite            the measured figures as Markdown tables
+
+python -m export --target tensorrt-graphs         graphs with explicit Q/DQ beside those of ONNX Runtime; no GPU
+python -m export --target tensorrt                the same, and plans for the GPU that is there
 """
 
 from __future__ import annotations
 
 import logging
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -22,21 +26,39 @@ __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=False, add_completion=False, help="Checkpoints to served ONNX graphs.")
 
+
+class Target(StrEnum):
+    """What an export is for."""
+
+    ONNXRUNTIME = "onnxruntime"
+    TENSORRT_GRAPHS = "tensorrt-graphs"
+    TENSORRT = "tensorrt"
+
+
 ProfileOption = Annotated[str, typer.Option(help="Which profile to export.")]
 ModelOption = Annotated[list[str] | None, typer.Option(help="Only this graph; may be repeated.")]
 ManifestOption = Annotated[
     Path | None, typer.Option(help="Catalogue manifest to calibrate and measure with; the stamps by default.")
 ]
+TargetOption = Annotated[
+    Target, typer.Option(help="What serves the graphs; only the plans of tensorrt need a GPU.")
+]
 
 
-def _go(steps: tuple[str, ...], profile: str, models: list[str] | None, manifest: Path | None) -> None:
+def _go(
+    steps: tuple[str, ...],
+    profile: str,
+    models: list[str] | None,
+    manifest: Path | None,
+    target: Target = Target.ONNXRUNTIME,
+) -> None:
     # torch and transformers take seconds to import: `--help` and a wrong option should not wait for them
     from export.run import run
 
     # ONNX Runtime's quantiser logs its advice to the root logger; what matters is measured by the gate
     logging.getLogger().setLevel(logging.ERROR)
     try:
-        run(steps, load_profile(profile), models, manifest)
+        run(steps, load_profile(profile), models, manifest, target.value)
     except ExportError as error:
         Console(stderr=True).print(
             f"[red]{type(error).__name__}:[/] {error}", highlight=False, soft_wrap=True
@@ -50,12 +72,14 @@ def everything(
     profile: ProfileOption = "lite",
     model: ModelOption = None,
     manifest: ManifestOption = None,
+    target: TargetOption = Target.ONNXRUNTIME,
 ) -> None:
     """All steps; those whose inputs did not change are skipped."""
     if context.invoked_subcommand is None:
         from export.pipeline import STEPS
+        from export.tensorrt_steps import TARGETS
 
-        _go(STEPS, profile, model, manifest)
+        _go(TARGETS.get(target, STEPS), profile, model, manifest, target)
 
 
 def _command(step: str, text: str) -> None:
@@ -74,6 +98,9 @@ _command("parity", "Hold the FP32 graphs against torch on real inputs.")
 _command("int8", "Quantise.")
 _command("gate", "Measure INT8 against FP32 and choose what is served.")
 _command("install", "Fill the model repository and write embedding.json.")
+_command("qdq", "Write the graphs with explicit Q/DQ for TensorRT.")
+_command("drift", "Measure them against FP32 and choose what plans are built from.")
+_command("plan", "Build the plans of installed graphs for the GPU that is there.")
 
 
 @app.command()

@@ -26,7 +26,7 @@ BASE = (
     "serving",
 )
 EXTRAS = {
-    "export": ("export",),
+    "export": ("export", "tensorrt"),
     "training": ("export", "evaluation", "training"),
     "evaluation": ("evaluation",),
 }
