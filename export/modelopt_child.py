@@ -61,6 +61,9 @@ def main(request: Path) -> None:
         high_precision_dtype="fp32",
         log_level="WARNING",
     )
+    model = onnx.load(quantized)
+    _only(model.graph, set(asked["names"]))
+    onnx.save(model, quantized)
     if asked["rest"] == "fp32":
         Path(quantized).replace(asked["target"])
         return
@@ -74,6 +77,19 @@ def main(request: Path) -> None:
         calibration_data=asked["ranges"],
     )
     onnx.save(mixed, asked["target"])
+
+
+def _only(graph: onnx.GraphProto, chosen: set[str]) -> None:
+    """Let all but the chosen nodes read what was there before Q and DQ: one pair serves every reader of a tensor, so a
+    residual sum would be quantised with the matrix beside it."""
+    makers = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        if node.name in chosen or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        for place, name in enumerate(node.input):
+            pair = makers.get(name)
+            if pair is not None and pair.op_type == "DequantizeLinear" and pair.input[0] in makers:
+                node.input[place] = makers[pair.input[0]].input[0]
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ def write_qdq(
             "ranges": str(folder / "ranges"),
             "method": recipe.method,
             "operators": list(recipe.operators),
+            "names": nodes,
             # ModelOpt takes patterns and matches them from the beginning
             "nodes": [f"{re.escape(each)}$" for each in nodes],
             "rest": recipe.rest,

@@ -21,6 +21,7 @@ OPSETS = range(17, 26)
 _QDQ_IN_HALF = 19  # the opset from which Q and DQ take FP16
 
 _WEIGHTED = ("Conv", "MatMul", "Gemm")
+_QUANTIZABLE = (*_WEIGHTED, "Add", "AveragePool", "Clip", "ConvTranspose", "GlobalAveragePool", "MaxPool", "Mul")
 _INTEGER = ("ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul")
 _OPERATORS = frozenset(
     """
@@ -28,7 +29,7 @@ _OPERATORS = frozenset(
     ConvTranspose Cos CumSum DequantizeLinear Div Einsum Elu Equal Erf Exp Expand Flatten Floor Gather GatherElements
     GatherND Gelu Gemm GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual GroupNormalization HardSigmoid HardSwish
     Identity InstanceNormalization LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul Max MaxPool Mean
-    Min Mod Mul Neg Not Or PRelu Pad Pow QuantizeLinear Range Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin
+    Min Mod Mul Neg Not OneHot Or PRelu Pad Pow QuantizeLinear Range Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin
     ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize Round ScatterElements ScatterND Shape Sigmoid Sign Sin Size
     Slice Softmax Softplus Split Sqrt Squeeze Sub Sum Tanh Tile TopK Transpose Trilu Unsqueeze Where Xor
     """.split()
@@ -100,6 +101,10 @@ def _of_pairs(graph: onnx.GraphProto) -> Iterator[str]:
                 yield f"{node.name} dequantises what nothing quantised"
         elif node.op_type in _WEIGHTED:
             yield from _of_weighted(node, makers, constants)
+        elif node.op_type not in _QUANTIZABLE and any(
+            name in makers and makers[name].op_type == "DequantizeLinear" for name in node.input
+        ):
+            yield f"{node.name} is {node.op_type} and reads a quantised tensor"
 
 
 def _of_scale(node: onnx.NodeProto, constants: Mapping[str, Any]) -> Iterator[str]:
