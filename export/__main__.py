@@ -5,8 +5,9 @@ python -m export gate --profile lite              one step, for every model
 python -m export gate --profile lite --model encode_text
 python -m export report --profile lite            the measured figures as Markdown tables
 
-python -m export --target tensorrt-graphs         graphs with explicit Q/DQ beside those of ONNX Runtime; no GPU
+python -m export --target tensorrt-graphs         graphs with explicit Q/DQ besides; needs no GPU
 python -m export --target tensorrt                the same, and plans for the GPU that is there
+python -m export report --target tensorrt-graphs  drift of the graphs for TensorRT
 """
 
 from __future__ import annotations
@@ -104,13 +105,18 @@ _command("plan", "Build the plans of installed graphs for the GPU that is there.
 
 
 @app.command()
-def report(profile: ProfileOption = "lite") -> None:
-    """The measured figures of the installed graphs, as Markdown."""
+def report(profile: ProfileOption = "lite", target: TargetOption = Target.ONNXRUNTIME) -> None:
+    """The measured figures of the installed graphs, or of those for TensorRT, as Markdown."""
     from export.report import render
     from export.settings import Settings
+    from export.tensorrt_report import render_graphs
 
     try:
-        print(render(load_profile(profile), Settings().model_repository))
+        loaded, settings = load_profile(profile), Settings()
+        if target is Target.ONNXRUNTIME:
+            print(render(loaded, settings.model_repository))
+        else:
+            print(render_graphs(loaded, settings))
     except ExportError as error:
         Console(stderr=True).print(
             f"[red]{type(error).__name__}:[/] {error}", highlight=False, soft_wrap=True

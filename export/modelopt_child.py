@@ -80,8 +80,10 @@ def main(request: Path) -> None:
 
 
 def _only(graph: onnx.GraphProto, chosen: set[str]) -> None:
-    """Let all but the chosen nodes read what was there before Q and DQ: one pair serves every reader of a tensor, so a
-    residual sum would be quantised with the matrix beside it."""
+    """Let all but the chosen nodes read what was there before Q and DQ.
+
+    One pair serves every reader of a tensor, so a residual sum would be quantised with the matrix beside it.
+    """
     makers = {name: node for node in graph.node for name in node.output}
     for node in graph.node:
         if node.name in chosen or node.op_type in ("QuantizeLinear", "DequantizeLinear"):

@@ -92,7 +92,7 @@ class TensorRT(_Frozen):
     """Operators that do, wherever they stand."""
     max_batch: int = Field(ge=1)
     sizes: dict[str, Literal["tokens", "samples"] | Range] = Field(default_factory=dict)
-    """Axis -> the buckets that decoders pad to, each a profile of its own, or a range within every profile."""
+    """Axis -> buckets that decoders pad to, a profile each, or a range within every profile."""
 
     @model_validator(mode="after")
     def _patterns(self) -> TensorRT:

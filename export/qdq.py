@@ -63,7 +63,7 @@ def write_qdq(
         for place, some in (("feeds", feeds), ("ranges", feeds[:_RANGES])):
             (folder / place).mkdir()
             for number, feed in enumerate(some):
-                np.savez(folder / place / f"{number:06}.npz", **feed)
+                np.savez(folder / place / f"{number:06}.npz", allow_pickle=False, **feed)
         request = {
             "source": str(folder / "source.onnx"),
             "target": str(folder / "target.onnx"),

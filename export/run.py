@@ -101,7 +101,9 @@ def run(
             if step == "install":
                 files = install_files(profile, settings)
                 if set(chosen) == set(known):
-                    notes.append(f"embedding version {write_embedding(profile, settings, installed, files, graphs)}")
+                    notes.append(
+                        f"embedding version {write_embedding(profile, settings, installed, files, graphs)}"
+                    )
                     notes.append(_fusion(settings))
                 else:
                     notes.append("embedding.json unchanged: it names a whole set, and --model chose a part")

@@ -1,8 +1,9 @@
-"""``make gpu-check``: the one command for the first machine with a GPU. It was written without one: not yet run.
+"""``make gpu-check``: the one command for the first machine with a GPU. Written without one: not yet run.
 
-It makes graphs and plans (`--target tensorrt`), runs every plan on real inputs of the catalogue at every bucket
-that they have, holds the outputs against ONNX Runtime on the very same graph and against FP32, measures, and
-writes ``reports/gpu-check.json`` and the table of docs/export.md. A plan that is not faithful fails the command.
+It makes graphs and plans (`--target tensorrt`), runs every plan on real inputs of the catalogue at every
+bucket that they have, holds the outputs against ONNX Runtime on the very same graph and against FP32,
+measures, and writes ``reports/gpu-check.json`` and the table of docs/export.md. A plan that is not faithful
+fails the command.
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ def check_plan(
         max_batch: the largest batch to time.
 
     Returns:
-        ``same`` and ``drift`` (output -> mean, worst), ``ms`` (batch -> median of a call), ``inputs``, ``profiles`` used.
+        ``same`` and ``drift`` (output -> mean, worst), ``ms`` (batch -> median of a call), ``inputs`` and the
+        ``profiles`` used.
 
     Raises:
         PlanError: no profile takes an input, or an output is missing.
@@ -151,10 +153,10 @@ def render(figures: Mapping[str, Any]) -> str:
     device = figures["device"]
     lines = [
         f"{device['name']} (compute capability {device['capability']}, driver {device['driver']}), TensorRT "
-        f"{device['tensorrt']}; `make gpu-check` on {figures['date']}. Milliseconds are medians of one call with its "
-        "copies, at the shape that is most frequent.",
+        f"{device['tensorrt']}; `make gpu-check` on {figures['date']}. Milliseconds are medians of one call "
+        "with its copies, at the shape that is most frequent.",
         "",
-        "| graph | precision | cosine with ONNX Runtime, same graph | cosine with FP32, mean / worst | ms by batch |",
+        "| graph | precision | cosine with ONNX Runtime | with FP32, mean / worst | ms by batch |",
         "|---|---|---|---|---|",
     ]
     for model, row in figures["models"].items():

@@ -17,24 +17,37 @@ from onnx import TensorProto, numpy_helper
 __all__ = ["OPSETS", "violations"]
 
 OPSETS = range(17, 26)
-"""17: LayerNormalization is one operator (decomposed, it overflows in FP16). 25: the newest the parser reads."""
+"""17: LayerNormalization is one operator (decomposed, FP16 overflows). 25: the newest that is parsed."""
 _QDQ_IN_HALF = 19  # the opset from which Q and DQ take FP16
 
 _WEIGHTED = ("Conv", "MatMul", "Gemm")
-_QUANTIZABLE = (*_WEIGHTED, "Add", "AveragePool", "Clip", "ConvTranspose", "GlobalAveragePool", "MaxPool", "Mul")
-_INTEGER = ("ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul")
-_OPERATORS = frozenset(
-    """
-    Abs Add And ArgMax ArgMin AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv
-    ConvTranspose Cos CumSum DequantizeLinear Div Einsum Elu Equal Erf Exp Expand Flatten Floor Gather GatherElements
-    GatherND Gelu Gemm GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual GroupNormalization HardSigmoid HardSwish
-    Identity InstanceNormalization LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul Max MaxPool Mean
-    Min Mod Mul Neg Not OneHot Or PRelu Pad Pow QuantizeLinear Range Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin
-    ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize Round ScatterElements ScatterND Shape Sigmoid Sign Sin Size
-    Slice Softmax Softplus Split Sqrt Squeeze Sub Sum Tanh Tile TopK Transpose Trilu Unsqueeze Where Xor
-    """.split()
+_QUANTIZABLE = (
+    *_WEIGHTED,
+    "Add",
+    "AveragePool",
+    "Clip",
+    "ConvTranspose",
+    "GlobalAveragePool",
+    "MaxPool",
+    "Mul",
 )
-"""Operators of the ONNX parser that encoders use; one that is missing here is looked up before it is added."""
+_INTEGER = ("ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul")
+# fmt: off
+_OPERATORS = frozenset((
+    "Abs", "Add", "And", "ArgMax", "ArgMin", "AveragePool", "BatchNormalization", "Cast", "Ceil", "Clip",
+    "Concat", "Constant", "ConstantOfShape", "Conv", "ConvTranspose", "Cos", "CumSum", "DequantizeLinear",
+    "Div", "Einsum", "Elu", "Equal", "Erf", "Exp", "Expand", "Flatten", "Floor", "Gather", "GatherElements",
+    "GatherND", "Gelu", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual",
+    "GroupNormalization", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization",
+    "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "MatMul", "Max",
+    "MaxPool", "Mean", "Min", "Mod", "Mul", "Neg", "Not", "OneHot", "Or", "PRelu", "Pad", "Pow",
+    "QuantizeLinear", "Range", "Reciprocal", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin",
+    "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Resize", "Round", "ScatterElements",
+    "ScatterND", "Shape", "Sigmoid", "Sign", "Sin", "Size", "Slice", "Softmax", "Softplus", "Split", "Sqrt",
+    "Squeeze", "Sub", "Sum", "Tanh", "Tile", "TopK", "Transpose", "Trilu", "Unsqueeze", "Where", "Xor",
+))
+# fmt: on
+"""Operators of the parser that encoders use; look one up in NVIDIA's list before you add it."""
 
 
 def violations(model: onnx.ModelProto) -> list[str]:
@@ -125,13 +138,13 @@ def _of_scale(node: onnx.NodeProto, constants: Mapping[str, Any]) -> Iterator[st
 def _of_weighted(
     node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto], constants: Mapping[str, Any]
 ) -> Iterator[str]:
-    pairs = [makers[name] if name in makers else None for name in node.input[:2]]
+    pairs = [makers.get(name) for name in node.input[:2]]
     quantized = [pair is not None and pair.op_type == "DequantizeLinear" for pair in pairs]
     if any(quantized) and not all(quantized):
         yield f"{node.name} ({node.op_type}) has one quantised operand: it needs both or none"
-    if len(node.input) > 2 and node.input[2] in makers:
-        if makers[node.input[2]].op_type == "DequantizeLinear":
-            yield f"{node.name} has a quantised bias"
+    bias = makers.get(node.input[2]) if len(node.input) > 2 else None
+    if bias is not None and bias.op_type == "DequantizeLinear":
+        yield f"{node.name} has a quantised bias"
     if not all(quantized):
         return
     for place, pair in enumerate(pairs):

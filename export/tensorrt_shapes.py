@@ -45,9 +45,7 @@ def profiles(inputs: Mapping[str, tuple[str | int, ...]], recipe: TensorRT) -> l
         )
     choices: list[list[tuple[str, Range]]] = []
     for axis, size in recipe.sizes.items():
-        ranges = (
-            [size] if isinstance(size, Range) else [Range(min=n, opt=n, max=n) for n in BUCKETS[size]]
-        )
+        ranges = [size] if isinstance(size, Range) else [Range(min=n, opt=n, max=n) for n in BUCKETS[size]]
         choices.append([(axis, each) for each in ranges])
     batch = Range(min=1, opt=min(_TYPICAL_BATCH, recipe.max_batch), max=recipe.max_batch)
     return [_shapes(inputs, {_BATCH: batch, **dict(combination)}) for combination in product(*choices)]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from export.errors import InstallError, ProfileError, QdqError
+from export.measure import drift
 from export.pipeline import BATCH, Exporter, versions
 from export.profile import TensorRT
 from export.qdq import MODULES, PACKAGES, write_plain, write_qdq
@@ -21,7 +22,6 @@ from export.records import Record, fingerprint, read_record, run_step, write_ato
 from export.sessions import open_session, run_all
 from export.tensorrt_plan import GRAPH, MANIFEST, build_plans, find_device
 from export.tensorrt_shapes import profiles
-from export.measure import drift
 
 __all__ = ["TARGETS", "TensorRTSteps"]
 
@@ -141,13 +141,14 @@ class TensorRTSteps:
     def plan(self, model: str) -> Mapping[str, Any]:
         """Build the plan of an installed graph for the GPU that is there. Raises TensorRTError."""
         settings = self._exporter.settings
-        return build_plans(
+        built: Mapping[str, Any] = build_plans(
             settings.model_repository,
             settings.home.absolute() / "plans",
             find_device(),
             (model,),
             say=lambda _: None,
         )[model]
+        return built
 
 
 def _plans(manifest: Path, digest: str) -> Mapping[str, Any]:

@@ -62,8 +62,8 @@ def load_flags(models: Iterable[str]) -> list[str]:
 def container_flags(*, gpu: bool, config_name: str = "") -> list[str]:
     """Of a container, which has its own backends and a network of its own.
 
-    Models are served by their configs/<config_name>.pbtxt where they have one. A client's connection ends after five minutes, so that it looks the address up again and finds servers
-    that came since.
+    Models are served by their configs/<config_name>.pbtxt where they have one. A client's connection ends
+    after five minutes, so that it looks the address up again and finds servers that came since.
     """
     return [
         f"--model-repository={_CONTAINER_REPOSITORY}",

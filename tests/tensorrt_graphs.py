@@ -14,8 +14,11 @@ SIDE, WIDTH = 16, 32
 
 
 def write_small(path: Path, opset: int = 17) -> None:
-    """UINT8 pictures [batch, frames, 16, 16, 3] -> [batch, 32]: reshape before the cast, as clips have it, then a
-    convolution, a residual block with LayerNormalization, attention of one head, and a head."""
+    """UINT8 pictures [batch, 2, 16, 16, 3] -> [batch, 32].
+
+    A reshape before the cast, as clips have it, then a convolution, a residual block with LayerNormalization
+    and attention of one head, and a head.
+    """
     random = np.random.default_rng(0)
 
     def weights(name: str, *shape: int) -> onnx.TensorProto:

@@ -1,4 +1,4 @@
-"""The configurations for TensorRT against the graphs, the decoders' buckets and the limits of the orchestrator."""
+"""The configurations for TensorRT against graphs, the decoders' buckets and the orchestrator's limits."""
 
 from __future__ import annotations
 
@@ -67,10 +67,14 @@ def requests(model: str) -> Iterator[Sizes]:
 
 
 def test_every_graph_of_the_profile_has_a_recipe_and_both_configurations() -> None:
-    graphs = {path.parent.name for path in REPOSITORY.glob("*/config.pbtxt") if "onnxruntime" in path.read_text()}
+    graphs = {
+        path.parent.name for path in REPOSITORY.glob("*/config.pbtxt") if "onnxruntime" in path.read_text()
+    }
     assert set(MODELS) == {name for name in graphs if config_of(name).backend == "onnxruntime"}
     for variant in VARIANTS:
-        assert {path.parent.parent.name for path in REPOSITORY.glob(f"*/configs/{variant}.pbtxt")} == set(MODELS)
+        assert {path.parent.parent.name for path in REPOSITORY.glob(f"*/configs/{variant}.pbtxt")} == set(
+            MODELS
+        )
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -128,7 +132,7 @@ def newest(model: str) -> Path:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_fp32_graph_is_one_that_tensorrt_takes(model: str, tmp_path: Path) -> None:
-    """Opset, operators and types of the graphs that recipes begin from; no dynamic quantisation is among them."""
+    """Opset, operators and types of the graphs that recipes begin from; no dynamic quantisation."""
     full = newest(model) / "model.fp32.onnx"
     source = full if full.is_file() else newest(model) / "model.onnx"
     if not source.is_file():

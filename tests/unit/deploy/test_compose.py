@@ -47,14 +47,16 @@ def test_it_is_a_compose_file() -> None:
     assert list(validator.iter_errors(broken)), "the schema refuses nothing"
 
 
-@pytest.mark.parametrize(("service", "gpu", "name"), [("triton-cpu", False, ""), ("triton-gpu", True, "tensorrt")])
+@pytest.mark.parametrize(
+    ("service", "gpu", "name"), [("triton-cpu", False, ""), ("triton-gpu", True, "tensorrt")]
+)
 def test_triton_gets_the_flags_that_serving_generates(service: str, gpu: bool, name: str) -> None:
     flags = container_flags(gpu=gpu, config_name=name)
     assert SERVICES[service]["command"] == flags, "see `python -m serving flags`"
 
 
 def test_the_gpu_serves_plans_that_a_job_has_built() -> None:
-    """Graphs, then plans on the image that serves them, then Triton by the configurations that name the plans."""
+    """Graphs, then plans on the image that serves them, then Triton by configurations that name them."""
     graphs, plans, triton = SERVICES["graphs"], SERVICES["plans"], SERVICES["triton-gpu"]
     assert graphs["command"] == ["export-models", "lite", "tensorrt-graphs"]
     assert graphs["command"][2] in TARGETS

@@ -1,5 +1,7 @@
-"""The comparison of `make gpu-check`, with ONNX Runtime in the place of the GPU: what computes the same passes, what
-does not fails."""
+"""The comparison of `make gpu-check`, with ONNX Runtime in the place of the GPU.
+
+What computes the same passes, what does not fails.
+"""
 
 from __future__ import annotations
 

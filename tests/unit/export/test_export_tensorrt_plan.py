@@ -114,7 +114,15 @@ def test_without_a_gpu_the_export_says_so_before_it_does_anything() -> None:
 
 @pytest.mark.skipif(has_gpu(), reason="there is a GPU")
 def test_the_job_of_the_container_says_so_too(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "export.tensorrt_plan", "--repository", str(tmp_path), "--cache", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "export.tensorrt_plan",
+        "--repository",
+        str(tmp_path),
+        "--cache",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("NoGpuError: no NVIDIA GPU")
@@ -144,6 +152,8 @@ def test_a_recipe_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     text = (Path(load_profile.__globals__["PROFILES"]) / "lite.yaml").read_text()
     monkeypatch.setitem(load_profile.__globals__, "PROFILES", tmp_path)
     for wrong in ("{min: 3, opt: 2, max: 8}", "words"):
-        (tmp_path / "lite.yaml").write_text(text.replace("{parts: {min: 1, opt: 2, max: 8}}", f"{{parts: {wrong}}}"))
+        (tmp_path / "lite.yaml").write_text(
+            text.replace("{parts: {min: 1, opt: 2, max: 8}}", f"{{parts: {wrong}}}")
+        )
         with pytest.raises(ProfileError, match="parts"):
             load_profile("lite")
