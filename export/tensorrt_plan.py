@@ -2,7 +2,8 @@
 
 ``python3 -m export.tensorrt_plan --repository DIR --cache DIR`` needs nothing but TensorRT, nvidia-ml-py and
 a model repository in which `python -m export --target tensorrt-graphs` left graphs and profiles. The
-container job runs it, on the libraries of the very image that serves; so does the last step of ``--target tensorrt``.
+container job runs it, on the libraries of the very image that serves; so does the last step of
+``--target tensorrt``.
 
 A plan holds for one version of TensorRT and one compute capability. It is kept in the cache under both and
 the hash of its graph, beside the timing cache of that pair, and put into the model's version folder under the

@@ -20,7 +20,7 @@ def render_graphs(profile: Profile, settings: Settings) -> str:
         InstallError: a graph was not made or not measured.
     """
     lines = [
-        "| graph | cosine with FP32, mean / worst | inputs | quantised, Q/DQ pairs | FP32 -> graph, MB | to build |",
+        "| graph | cosine with FP32, mean / worst | inputs | int8; pairs | FP32 -> graph, MB | to build |",
         "|---|---|---|---|---|---|",
     ]
     for name in profile.tensorrt:
