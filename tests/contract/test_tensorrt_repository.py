@@ -14,6 +14,7 @@ from export.graphs import GRAPHS
 from export.profile import load_profile
 from export.qdq import write_plain
 from export.reranker_steps import RERANK, reranker_graph
+from export.settings import Settings as ExportSettings
 from export.tensorrt_plan import CAPABILITIES, GRAPH, plan_name
 from export.tensorrt_rules import violations
 from export.tensorrt_shapes import Shapes, covers, profiles
@@ -145,11 +146,13 @@ def test_the_fp32_graph_is_one_that_tensorrt_takes(model: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_an_installed_graph_keeps_to_the_rules(model: str) -> None:
-    path = newest(model) / GRAPH
-    if not path.is_file():
-        pytest.skip(f"no {GRAPH} of {model}: run `python -m export --target tensorrt-graphs`")
-    assert violations(onnx.load(str(path))) == []
+def test_a_graph_with_qdq_keeps_to_the_rules(model: str) -> None:
+    made = [newest(model) / GRAPH, ExportSettings().work(PROFILE.name) / model / "qdq.onnx"]
+    there = [path for path in made if path.is_file()]
+    if not there:
+        pytest.skip(f"no graph of {model} for TensorRT: run `python -m export qdq`")
+    for path in there:
+        assert violations(onnx.load(str(path))) == []
 
 
 @pytest.mark.parametrize("model", MODELS)
