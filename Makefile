@@ -117,5 +117,5 @@ proto: env-test ## generate sensorium/v1 from proto/
 clean: down ## remove environments, builds and all state
 	rm -rf $(VENV) .venv-triton reports build *.egg-info
 	@test ! -d "$(SENSORIUM_HOME)/run" || rm -rf "$(SENSORIUM_HOME)"
-	find model_repository -path '*/[0-9]*/*' \( -name '*.onnx' -o -name '*.ort' -o -name 'manifest.json' -o -name 'tokenizer.*' \) -delete
+	find model_repository -path '*/[0-9]*/*' \( -name '*.onnx' -o -name '*.ort' -o -name '*.plan' -o -name 'tensorrt.json' -o -name 'manifest.json' -o -name 'tokenizer.*' \) -delete
 	rm -f model_repository/embedding.json
