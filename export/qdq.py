@@ -31,7 +31,8 @@ MODULES = ("modelopt_child", "qdq", "tensorrt_rules")
 """Modules of this room that make the graph."""
 PACKAGES = ("nvidia-modelopt", "onnx", "onnx-graphsurgeon", "onnxconverter-common", "onnxruntime", "onnxslim")
 _TIMEOUT_S = 3600.0
-_RANGES = 4  # inputs of which every intermediate value is held in memory, to find those too large for FP16
+# Inputs whose every intermediate value is held in memory, to find those too large for FP16 (a clip: 2 GB).
+_RANGES, _RANGES_BYTES = 4, 2 << 20
 _REPORTED = 2000  # characters of what ModelOpt said last
 
 
@@ -60,7 +61,7 @@ def write_qdq(
         _cast_bytes(model.graph)
         nodes = _chosen(model.graph, recipe)
         onnx.save(model, str(folder / "source.onnx"))
-        for place, some in (("feeds", feeds), ("ranges", feeds[:_RANGES])):
+        for place, some in (("feeds", feeds), ("ranges", _few(feeds))):
             (folder / place).mkdir()
             for number, feed in enumerate(some):
                 np.savez(folder / place / f"{number:06}.npz", allow_pickle=False, **feed)
@@ -105,10 +106,17 @@ def _run(request: Path, timeout_s: float) -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired as error:
         raise QdqError(f"ModelOpt was not done after {timeout_s:.0f} s") from error
+    if done.returncode < 0:
+        raise QdqError(f"ModelOpt was ended by signal {-done.returncode}: too little memory?")
     if done.returncode:
         if "No module named 'modelopt'" in done.stderr:
             raise QdqError("ModelOpt is not installed: pip install -e '.[tensorrt]' -c constraints.txt")
         raise QdqError(f"ModelOpt failed: {(done.stderr or done.stdout)[-_REPORTED:].strip()}")
+
+
+def _few(feeds: Sequence[Feed]) -> Sequence[Feed]:
+    size = sum(array.nbytes for array in feeds[0].values())
+    return feeds[: max(1, min(_RANGES, _RANGES_BYTES // size))]
 
 
 def _cast_bytes(graph: onnx.GraphProto) -> None:

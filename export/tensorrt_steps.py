@@ -83,8 +83,9 @@ class TensorRTSteps:
 
         def work(files: Mapping[str, Path]) -> Any:
             samples = exporter.held_out(model)
-            before = run_all(open_session(folder / "fp32.onnx", gate.threads), samples, BATCH)
-            after = run_all(open_session(folder / "qdq.onnx", gate.threads, exact=True), samples, BATCH)
+            size = min(BATCH, self.recipe(model).max_batch)
+            before = run_all(open_session(folder / "fp32.onnx", gate.threads), samples, size)
+            after = run_all(open_session(folder / "qdq.onnx", gate.threads, exact=True), samples, size)
             figures = drift(exporter.compared(model, before), exporter.compared(model, after))
             low = [name for name, row in figures.items() if not row["mean"] >= gate.drift_mean_min]
             if low:
