@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank attend retrain evaluate bench bench-kernels export-reference peers loadtest overload swaps faults dashboard-picture flame-picture proto up down clean
+.PHONY: help demo test lint types tests env env-test triton catalogue models train fusion rerank attend retrain evaluate bench bench-kernels export-reference peers loadtest overload swaps faults gpu-check dashboard-picture flame-picture proto up down clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,8 +41,13 @@ $(VENV)/.stamp-run: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.stamp-test: $(VENV)/.stamp-run
-	@$(BIN)/python scripts/pip_progress.py "test environment" 121 "$(SENSORIUM_HOME)/run/pip-test.log" \
-	    $(BIN)/pip install --disable-pip-version-check -e '.[training,loadtest,milvus-server,test]' -c constraints.txt
+	@$(BIN)/python scripts/pip_progress.py "test environment" 160 "$(SENSORIUM_HOME)/run/pip-test.log" \
+	    $(BIN)/pip install --disable-pip-version-check -e '.[training,tensorrt,loadtest,milvus-server,test]' -c constraints.txt
+	@touch $@
+
+$(VENV)/.stamp-gpu: $(VENV)/.stamp-run
+	@$(BIN)/python scripts/pip_progress.py "TensorRT environment" 115 "$(SENSORIUM_HOME)/run/pip-gpu.log" \
+	    $(BIN)/pip install --disable-pip-version-check -e '.[gpu]' -c constraints.txt
 	@touch $@
 
 triton: env ## the Triton server and the environment of its Python steps
@@ -57,6 +62,9 @@ export-reference: env catalogue ## the encoders of `reference` at true size with
 
 models: env catalogue ## checkpoints -> ONNX -> INT8 -> gates -> model_repository/
 	@$(BIN)/python -m export --profile lite
+
+gpu-check: $(VENV)/.stamp-gpu catalogue ## on a machine with an NVIDIA GPU: TensorRT plans, compared and measured (not yet run)
+	@$(BIN)/python -m export.tensorrt_check
 
 up: env ## start Triton, Milvus and the orchestrator in the background
 	@$(BIN)/sensorium up
@@ -119,5 +127,5 @@ proto: env-test ## generate sensorium/v1 from proto/
 clean: down ## remove environments, builds and all state
 	rm -rf $(VENV) .venv-triton reports build *.egg-info
 	@test ! -d "$(SENSORIUM_HOME)/run" || rm -rf "$(SENSORIUM_HOME)"
-	find model_repository -path '*/[0-9]*/*' \( -name '*.onnx' -o -name '*.ort' -o -name 'manifest.json' -o -name 'tokenizer.*' \) -delete
+	find model_repository -path '*/[0-9]*/*' \( -name '*.onnx' -o -name '*.ort' -o -name '*.plan' -o -name 'tensorrt.json' -o -name 'manifest.json' -o -name 'tokenizer.*' \) -delete
 	rm -f model_repository/embedding.json

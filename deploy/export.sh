@@ -4,4 +4,4 @@
 set -eu
 cp -R /app/model_repository/. "${SENSORIUM_MODEL_REPOSITORY}/"
 python -m cli.catalogues
-exec python -m export --profile "${1:-lite}"
+exec python -m export --profile "${1:-lite}" --target "${2:-onnxruntime}"

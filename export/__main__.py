@@ -6,11 +6,16 @@ python -m export gate --profile lite --model encode_text
 python -m export report --profile lite            the measured figures as Markdown tables
 python -m export --profile reference --random-init --seed 0
 python -m export --profile reference --weights-from FOLDER
+
+python -m export --target tensorrt-graphs         graphs with explicit Q/DQ besides; needs no GPU
+python -m export --target tensorrt                the same, and plans for the GPU that is there
+python -m export report --target tensorrt-graphs  drift of the graphs for TensorRT
 """
 
 from __future__ import annotations
 
 import logging
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -24,10 +29,22 @@ __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=False, add_completion=False, help="Checkpoints to served ONNX graphs.")
 
+
+class Target(StrEnum):
+    """What an export is for."""
+
+    ONNXRUNTIME = "onnxruntime"
+    TENSORRT_GRAPHS = "tensorrt-graphs"
+    TENSORRT = "tensorrt"
+
+
 ProfileOption = Annotated[str, typer.Option(help="Which profile to export.")]
 ModelOption = Annotated[list[str] | None, typer.Option(help="Only this graph; may be repeated.")]
 ManifestOption = Annotated[
     Path | None, typer.Option(help="Catalogue manifest to calibrate and measure with; the stamps by default.")
+]
+TargetOption = Annotated[
+    Target, typer.Option(help="What serves the graphs; only the plans of tensorrt need a GPU.")
 ]
 WeightsOption = Annotated[
     Path | None,
@@ -48,7 +65,12 @@ def _origin(weights_from: Path | None, random_init: bool, seed: int) -> Origin:
 
 
 def _go(
-    steps: tuple[str, ...], profile: str, models: list[str] | None, manifest: Path | None, origin: Origin
+    steps: tuple[str, ...],
+    profile: str,
+    models: list[str] | None,
+    manifest: Path | None,
+    origin: Origin,
+    target: Target = Target.ONNXRUNTIME,
 ) -> None:
     # torch and transformers take seconds to import: `--help` and a wrong option should not wait for them
     from export.run import run
@@ -56,7 +78,7 @@ def _go(
     # ONNX Runtime's quantiser logs its advice to the root logger; what matters is measured by the gate
     logging.getLogger().setLevel(logging.ERROR)
     try:
-        run(steps, load_profile(profile, origin), models, manifest)
+        run(steps, load_profile(profile, origin), models, manifest, target.value)
     except ExportError as error:
         Console(stderr=True).print(
             f"[red]{type(error).__name__}:[/] {error}", highlight=False, soft_wrap=True
@@ -73,12 +95,15 @@ def everything(
     weights_from: WeightsOption = None,
     random_init: RandomOption = False,
     seed: SeedOption = 0,
+    target: TargetOption = Target.ONNXRUNTIME,
 ) -> None:
     """All steps; those whose inputs did not change are skipped."""
     if context.invoked_subcommand is None:
         from export.pipeline import STEPS
+        from export.tensorrt_steps import TARGETS
 
-        _go(STEPS, profile, model, manifest, _origin(weights_from, random_init, seed))
+        origin = _origin(weights_from, random_init, seed)
+        _go(TARGETS.get(target, STEPS), profile, model, manifest, origin, target)
 
 
 def _command(step: str, text: str) -> None:
@@ -102,21 +127,32 @@ _command("parity", "Hold the FP32 graphs against torch on real inputs.")
 _command("int8", "Quantise.")
 _command("gate", "Measure INT8 against FP32 and choose what is served.")
 _command("install", "Fill the model repository and write embedding.json.")
+_command("qdq", "Write the graphs with explicit Q/DQ for TensorRT.")
+_command("drift", "Measure them against FP32 and choose what plans are built from.")
+_command("plan", "Build the plans of installed graphs for the GPU that is there.")
 
 
 @app.command()
-def report(profile: ProfileOption = "lite", random_init: RandomOption = False) -> None:
-    """The measured figures of the installed graphs, as Markdown."""
+def report(
+    profile: ProfileOption = "lite",
+    random_init: RandomOption = False,
+    target: TargetOption = Target.ONNXRUNTIME,
+) -> None:
+    """The measured figures of the installed graphs, or of those for TensorRT, as Markdown."""
     from export.layout import is_default
     from export.report import render
     from export.settings import Settings
     from export.sizes import render_sizes
+    from export.tensorrt_report import render_graphs
 
     try:
         found, settings = load_profile(profile, _origin(None, random_init, 0)), Settings()
-        print(
-            render(found, settings.model_repository) if is_default(found) else render_sizes(found, settings)
-        )
+        if target is not Target.ONNXRUNTIME:
+            print(render_graphs(found, settings))
+        elif is_default(found):
+            print(render(found, settings.model_repository))
+        else:
+            print(render_sizes(found, settings))
     except ExportError as error:
         Console(stderr=True).print(
             f"[red]{type(error).__name__}:[/] {error}", highlight=False, soft_wrap=True

@@ -7,7 +7,11 @@ ExportError
 ├── SamplesError        no catalogue, or too few real inputs in it, to measure with
 ├── ParityError         ONNX and torch disagree by more than the profile allows
 ├── QuantizeError       ONNX Runtime's quantiser failed or left the model in floating point
-└── InstallError        an artifact could not be put in the model repository
+├── InstallError        an artifact could not be put in the model repository
+└── TensorRTError       a graph or a plan for TensorRT cannot be made
+    ├── QdqError        ModelOpt failed, or what it wrote is not what TensorRT needs
+    ├── NoGpuError      there is no NVIDIA GPU, driver or TensorRT to build a plan with
+    └── PlanError       TensorRT refused a graph, or its plan computes something else
 """
 
 from __future__ import annotations
@@ -16,10 +20,14 @@ __all__ = [
     "ExportError",
     "FetchError",
     "InstallError",
+    "NoGpuError",
     "ParityError",
+    "PlanError",
     "ProfileError",
+    "QdqError",
     "QuantizeError",
     "SamplesError",
+    "TensorRTError",
     "WeightsError",
 ]
 
@@ -54,3 +62,19 @@ class QuantizeError(ExportError):
 
 class InstallError(ExportError):
     """The model repository could not be filled."""
+
+
+class TensorRTError(ExportError):
+    """Something for TensorRT cannot be made."""
+
+
+class QdqError(TensorRTError):
+    """A graph with explicit Q/DQ could not be made, or breaks a rule of TensorRT."""
+
+
+class NoGpuError(TensorRTError):
+    """Nothing to build a plan with."""
+
+
+class PlanError(TensorRTError):
+    """A plan could not be built, or is not faithful."""

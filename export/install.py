@@ -125,10 +125,13 @@ def write_embedding(
     settings: Settings,
     models: Mapping[str, Mapping[str, Any]],
     files: Mapping[str, Mapping[str, str]],
+    tensorrt: Mapping[str, str] | None = None,
 ) -> str:
     """Write ``embedding.json``, last, and return the embedding version it names.
 
-    Fusion weights are no part of the version: they change no row.
+    Fusion weights are no part of the version: they change no row. The graphs that plans are built from
+    (``tensorrt``, name -> SHA-256), where they are what is served, are: their vectors are not those of the
+    processor's graphs.
 
     Raises:
         InstallError: a graph is missing, or the calibration table is absent or malformed.
@@ -143,7 +146,9 @@ def write_embedding(
     }
     # Rows do not depend on what works on them: another one leaves the embedding version as it is.
     served = {name: entry for name, entry in named.items() if name not in (RERANK, ATTEND)}
-    artifacts = [{name: entry["sha256"] for name, entry in served.items()}, files, calibration]
+    artifacts: list[Any] = [{name: entry["sha256"] for name, entry in served.items()}, files, calibration]
+    if tensorrt is not None:
+        artifacts.append({name: tensorrt[name] for name in served if name in tensorrt})
     digest = hashlib.sha256(json.dumps(artifacts, sort_keys=True).encode()).hexdigest()
     embedding_version = f"{profile.label}-1-{digest[:8]}"
     content: dict[str, Any] = {
@@ -152,6 +157,8 @@ def write_embedding(
         "models": served,
         "calibration": calibration,
     }
+    if tensorrt is not None:
+        content["tensorrt"] = dict(sorted(tensorrt.items()))
     fusion = fusion_weights(settings.checkpoints / profile.name, calibration)
     if fusion is not None:
         content["fusion"] = fusion
@@ -171,7 +178,11 @@ def _versions(home: Path) -> list[int]:
 
 def _holds(folder: Path, hashes: Mapping[str, str]) -> bool:
     """Whether a version is finished and consists of exactly these files."""
-    there = {path.name: file_sha256(path) for path in folder.glob("*") if path.suffix in (".onnx", ".data")}
+    there = {
+        path.name: file_sha256(path)
+        for path in folder.glob("*")
+        if path.suffix in (".onnx", ".data") and not path.name.startswith("model.tensorrt.")
+    }
     return (folder / "manifest.json").is_file() and there == hashes
 
 

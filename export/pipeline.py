@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,13 +33,13 @@ from export.profile import Profile
 from export.quantize import quantize
 from export.records import Record, fingerprint, read_record, run_step
 from export.reranker_steps import RerankerSteps
-from export.samples import Sample, Samples
+from export.samples import Feed, Sample, Samples
 from export.sessions import open_session, run_all, stack
 from export.settings import Settings
 from export.sources import brought, file_of
 from export.trained_steps import TrainedSteps
 
-__all__ = ["STEPS", "Exporter"]
+__all__ = ["BATCH", "STEPS", "Exporter", "versions"]
 
 STEPS = ("fetch", "load", "onnx", "parity", "int8", "gate", "install")
 SEED, BATCH, PARITY_INPUTS = 0, 8, 4
@@ -111,7 +111,7 @@ class Exporter:
         packages = versions("torch", "transformers", "safetensors")
         inputs = fingerprint(
             graph.modules,
-            fetched=self._done("fetch", model),
+            fetched=self.done("fetch", model),
             heads=heads,
             packages=packages,
             encoder=encoder.model_dump() if encoder else None,
@@ -140,7 +140,7 @@ class Exporter:
         packages = versions("torch", "onnx")
         loaded = read_record(self.folder(model), "load")
         names = graph_files("fp32.onnx", loaded is not None and is_large(loaded.figures["parameters"]))
-        inputs = fingerprint(self.graphs[model].modules, loaded=self._done("load", model), packages=packages)
+        inputs = fingerprint(self.graphs[model].modules, loaded=self.done("load", model), packages=packages)
 
         def work(files: Mapping[str, Path]) -> Any:
             with TemporaryDirectory(prefix="onnx-", dir=self.folder(model)) as folder:
@@ -156,7 +156,7 @@ class Exporter:
         limit = self.profile.parity_max_abs
         inputs = fingerprint(
             ("parity", "samples", "sessions"),
-            onnx=self._done("onnx", model),
+            onnx=self.done("onnx", model),
             samples=self.samples.sha256,
             limit=limit,
             packages=versions("onnxruntime", "torch"),
@@ -174,7 +174,7 @@ class Exporter:
         recipe = self.profile.models[model].int8
         inputs = fingerprint(
             ("quantize", "samples"),
-            onnx=self._done("onnx", model),
+            onnx=self.done("onnx", model),
             recipe=recipe.model_dump(exclude={"kept"}),
             samples=self.samples.sha256 if recipe.calibration else "",
             packages=versions("onnxruntime", "onnx"),
@@ -192,9 +192,9 @@ class Exporter:
         """Measure INT8 against FP32 and decide which is served."""
         inputs = fingerprint(
             _MEASURING,
-            parity=self._done("parity", model),
-            int8=self._done("int8", model),
-            other=None if self.profile.origin.is_random else self._done("onnx", _opposite(model)),
+            parity=self.done("parity", model),
+            int8=self.done("int8", model),
+            other=None if self.profile.origin.is_random else self.done("onnx", _opposite(model)),
             gate=self.profile.gate.model_dump(),
             measured=self.profile.models[model].measured,
             batches=self.profile.models[model].batches,
@@ -205,7 +205,7 @@ class Exporter:
 
     def _measure(self, model: str) -> Mapping[str, Any]:
         gate = self.profile.gate
-        samples = self._held_out(model)
+        samples = self.held_out(model)
         before = open_session(self.folder(model) / "fp32.onnx", gate.threads)
         after = open_session(self.folder(model) / "int8.onnx", gate.threads)
         timed, sizes = self.graphs[model].timed, self.profile.models[model].batches
@@ -234,7 +234,7 @@ class Exporter:
     ) -> Mapping[str, float]:
         """NDCG@10 of both precisions against the FP32 graph on the other side."""
         other_model = _opposite(model)
-        others = self._held_out(other_model)
+        others = self.held_out(other_model)
         opposite = open_session(self.folder(other_model) / "fp32.onnx", self.profile.gate.threads)
         other = run_all(opposite, others, BATCH)["embedding"]
 
@@ -251,28 +251,49 @@ class Exporter:
         # with nothing found by FP32 there is no loss to measure, and NaN fails the gate
         return {"fp32": full, "int8": small, "loss": (full - small) / full if full else float("nan")}
 
+    def inputs(self, model: str) -> Mapping[str, tuple[str | int, ...]]:
+        """Inputs of a graph and their axes."""
+        return (self._trained[model].graph() if model in self._trained else self.graphs[model]).inputs
+
+    def train_feeds(self, model: str, count: int) -> list[Feed]:
+        """Inputs of the train split, to calibrate with."""
+        if model in self._trained:
+            return [sample.feed for sample in self._steps_on("train")[model].lists[:count]]
+        return [sample.feed for sample in self._take(model, "train", count)]
+
+    def compared(self, model: str, outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What of a graph's outputs drift is measured on."""
+        if model not in self._trained:
+            return outputs
+        return {name: self._trained[model].compared(output) for name, output in outputs.items()}
+
     @cached_property
     def _trained(self) -> dict[str, TrainedSteps]:
         """Models on embeddings, by name; nothing is read before a step asks for it."""
+        return self._steps_on("validation")
+
+    def _steps_on(self, split: str) -> dict[str, TrainedSteps]:
         return {
             steps.name: steps(
                 self.profile,
                 self.settings,
                 self.folder(steps.name),
                 lambda: self.samples.sha256,
-                self._embed_validation,
+                partial(self._embed, split),
             )
             for steps in (RerankerSteps, AttentionSteps)
         }
 
-    def _embed_validation(self, model: str, count: int) -> tuple[NDArray[np.float32], list[str]]:
-        """What an exported FP32 graph gives for validation inputs, and what they mean."""
-        samples = self._take(model, "validation", count)
+    def _embed(self, split: str, model: str, count: int) -> tuple[NDArray[np.float32], list[str]]:
+        """What an exported FP32 graph gives for inputs of a split, and what they mean."""
+        samples = self._take(model, split, count)
         session = open_session(self.folder(model) / "fp32.onnx", self.profile.gate.threads)
         return run_all(session, samples, BATCH)["embedding"], [sample.meaning for sample in samples]
 
-    def _held_out(self, model: str) -> list[Sample]:
+    def held_out(self, model: str) -> list[Sample]:
         """Validation inputs, then those of the train split that calibrated nothing."""
+        if model in self._trained:
+            return list(self._trained[model].lists)
         wanted = self.profile.models[model].measured
         used = self.profile.models[model].int8.calibration
         held = self._take(model, "validation", wanted)
@@ -303,7 +324,7 @@ class Exporter:
             raise WeightsError(f"no trained adapter {path}; run `make train`, or restore the file from git")
         return path
 
-    def _done(self, step: str, model: str) -> list[Any]:
+    def done(self, step: str, model: str) -> list[Any]:
         """What a step that was done leaves for those after it: its inputs and the hashes of its files."""
         record = read_record(self.folder(model), step)
         if record is None:

@@ -27,8 +27,10 @@ __all__ = [
     "Model",
     "Origin",
     "Profile",
+    "Range",
     "RerankerSize",
     "Source",
+    "TensorRT",
     "load_profile",
 ]
 
@@ -148,6 +150,50 @@ class RerankerSize(_Frozen):
     hidden: int = Field(ge=8)
 
 
+class Range(_Frozen):
+    """Sizes of an axis that one optimisation profile covers, from the least to the most."""
+
+    min: int = Field(ge=1)
+    opt: int = Field(ge=1)
+    max: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if not self.min <= self.opt <= self.max:
+            raise ValueError("a range is min <= opt <= max")
+        return self
+
+
+class TensorRT(_Frozen):
+    """How a graph is prepared for TensorRT: explicit Q/DQ, what keeps a higher precision, and its shapes.
+
+    All patterns are regular expressions of node names.
+    """
+
+    int8: str
+    """Nodes that get Q/DQ pairs before them."""
+    operators: tuple[str, ...] = ("MatMul", "Gemm", "Conv")
+    """Operators among them that do: sums and norms stay out unless they are named."""
+    calibration: int = Field(ge=8)
+    """Inputs of the train split that the activations' scales come from."""
+    method: Literal["max", "entropy"] = "max"
+    rest: Literal["fp16", "fp32"] = "fp16"
+    """What everything else computes in."""
+    fp32: str | None = None
+    """Nodes that stay FP32 where the rest is FP16."""
+    fp32_operators: tuple[str, ...] = ()
+    """Operators that do, wherever they stand."""
+    max_batch: int = Field(ge=1)
+    sizes: dict[str, Literal["tokens", "samples"] | Range] = Field(default_factory=dict)
+    """Axis -> buckets that decoders pad to, a profile each, or a range within every profile."""
+
+    @model_validator(mode="after")
+    def _patterns(self) -> TensorRT:
+        for pattern in (self.int8, self.fp32):
+            re.compile(pattern or "")
+        return self
+
+
 class Gate(_Frozen):
     """What INT8 must reach to be served."""
 
@@ -179,6 +225,8 @@ class Profile(_Frozen):
     """Size of one with random weights; a trained one says its own."""
     attend: Int8
     """How attention fusion is quantised."""
+    tensorrt: dict[str, TensorRT] = Field(default_factory=dict)
+    """Graph -> how it is prepared for TensorRT; one that is not named is not."""
     parity_max_abs: float = Field(gt=0)
     gate: Gate
     calibration: dict[str, Logistic] = Field(default_factory=dict)

@@ -15,24 +15,37 @@ from export.attention_steps import ATTEND, attention_trained
 from export.errors import ExportError
 from export.install import install_files, install_model, write_embedding
 from export.layout import lay_out, settings_of
-from export.pipeline import STEPS, Exporter
+from export.pipeline import Exporter
 from export.profile import Profile
 from export.reranker_steps import RERANK, is_random, is_trained
 from export.samples import find_manifest
 from export.settings import Settings
+from export.tensorrt_plan import find_device
+from export.tensorrt_steps import TensorRTSteps
 
-__all__ = ["run"]
+__all__ = ["ONNXRUNTIME", "run"]
+
+ONNXRUNTIME = "onnxruntime"
+"""The target that needs no GPU: what `config.pbtxt` serves."""
 
 RUNNING = "[cyan]..."
 
 
-def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, manifest: Path | None) -> None:
+def run(
+    steps: tuple[str, ...],
+    profile: Profile,
+    models: list[str] | None,
+    manifest: Path | None,
+    target: str = ONNXRUNTIME,
+) -> None:
     """Do the steps for the graphs, step by step, and print how long each took.
 
     Raises:
         ExportError: the first step that fails ends the run; what was done before it is kept.
     """
     settings = settings_of(profile, Settings())
+    if "plan" in steps:
+        find_device()  # before minutes of other steps
     reranks = is_random(profile) or is_trained(settings, profile.name)
     trained = {RERANK: reranks, ATTEND: attention_trained(settings, profile.name)}
     known = [*profile.models, *(name for name, there in trained.items() if there)]
@@ -40,10 +53,11 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
     if unknown:
         raise ExportError(f"no graph named {', '.join(unknown)}; there is {', '.join(known)}")
     chosen = [name for name in known if models is None or name in models]
-    measuring = {"parity", "int8", "gate"} & set(steps)
+    measuring = {"parity", "int8", "gate", "qdq", "drift"} & set(steps)
     exporter = Exporter(
         profile, settings, manifest or (find_manifest(settings.home) if measuring else Path("none"))
     )
+    tensorrt = TensorRTSteps(exporter)
     cells: dict[tuple[str, str], str] = {}
     notes: list[str] = []
     if profile.origin.is_random:
@@ -63,6 +77,7 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
                 _table(profile, chosen, steps, cells, notes, time.perf_counter() - started), refresh=True
             )
 
+        graphs: dict[str, str] | None = None if target == ONNXRUNTIME else {}
         for step in steps:
             if step == "install":
                 lay_out(profile, settings)
@@ -75,6 +90,13 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
                         installed[model] = install_model(exporter, model)
                         skipped = not installed[model]["changed"]
                         label = f" {installed[model]['precision']}"
+                        if graphs is not None:
+                            graphs[model] = tensorrt.install(model, installed[model]["version"])
+                    elif step == "plan":
+                        skipped, label = False, f" {tensorrt.plan(model)['file']}"
+                    elif step in ("qdq", "drift"):
+                        record = tensorrt.run(step, model)
+                        skipped, label = record.skipped, f" {record.figures.get('precision', '')}"
                     else:
                         record = exporter.run(step, model)
                         skipped, label = record.skipped, ""
@@ -86,7 +108,9 @@ def run(steps: tuple[str, ...], profile: Profile, models: list[str] | None, mani
             if step == "install":
                 files = install_files(profile, settings)
                 if set(chosen) == set(known):
-                    notes.append(f"embedding version {write_embedding(profile, settings, installed, files)}")
+                    notes.append(
+                        f"embedding version {write_embedding(profile, settings, installed, files, graphs)}"
+                    )
                     notes.append(_fusion(settings))
                 else:
                     notes.append("embedding.json unchanged: it names a whole set, and --model chose a part")
@@ -114,9 +138,8 @@ def _table(
     caption = "; ".join([*notes, f"{seconds:.0f} s"])
     table = Table(title=f"export of profile {profile.label}", caption=caption)
     table.add_column("model")
-    for step in STEPS:
-        if step in steps:
-            table.add_column(step)
+    for step in steps:
+        table.add_column(step)
     for model in models:
-        table.add_row(model, *(cells.get((model, step), "") for step in STEPS if step in steps))
+        table.add_row(model, *(cells.get((model, step), "") for step in steps))
     return table

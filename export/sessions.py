@@ -16,12 +16,17 @@ from export.samples import Feed, Sample
 __all__ = ["batches", "open_session", "run_all", "stack"]
 
 
-def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """A CPU session with a bounded number of threads that do not spin between calls."""
+def open_session(path: Path, threads: int, exact: bool = False) -> onnxruntime.InferenceSession:
+    """A CPU session with a bounded number of threads that do not spin between calls.
+
+    ``exact`` computes pairs of Q and DQ as the graph has them, in place of this processor's integer kernels.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if exact:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 

@@ -27,10 +27,11 @@ def main() -> int:
     run.add_argument("--allow-random", action="store_true", help="serve weights that were never trained")
     flags = commands.add_parser("flags", help="print the flags of a container's server, one a line")
     flags.add_argument("--gpu", action="store_true")
+    flags.add_argument("--config-name", default="", help="configs/<this>.pbtxt, where a model has one")
     arguments = parser.parse_args()
     command = arguments.command
     if command == "flags":
-        print("\n".join(container_flags(gpu=arguments.gpu)))
+        print("\n".join(container_flags(gpu=arguments.gpu, config_name=arguments.config_name)))
         return 0
     try:
         settings = Settings()

@@ -60,11 +60,11 @@ def load_flags(models: Iterable[str]) -> list[str]:
     return [f"--load-model={name}" for name in models]
 
 
-def container_flags(*, gpu: bool) -> list[str]:
+def container_flags(*, gpu: bool, config_name: str = "") -> list[str]:
     """Of a container, which has its own backends and a network of its own.
 
-    A client's connection ends after five minutes, so that it looks the address up again and finds servers
-    that came since.
+    Models are served by their configs/<config_name>.pbtxt where they have one. A client's connection ends
+    after five minutes, so that it looks the address up again and finds servers that came since.
     """
     return [
         f"--model-repository={_CONTAINER_REPOSITORY}",
@@ -75,6 +75,7 @@ def container_flags(*, gpu: bool) -> list[str]:
         f"--grpc-max-connection-age-grace={_CONNECTION_GRACE_MS}",
         f"--metrics-port={CONTAINER_METRICS_PORT}",
         f"--allow-gpu-metrics={str(gpu).lower()}",
+        *([f"--model-config-name={config_name}"] if config_name else []),
         *load_flags(CONTAINER_MODELS),
     ]
 

@@ -27,7 +27,7 @@ BASE = (
     "serving",
 )
 EXTRAS = {
-    "export": ("export",),
+    "export": ("export", "tensorrt"),
     "training": ("export", "evaluation", "training"),
     "evaluation": ("evaluation",),
 }

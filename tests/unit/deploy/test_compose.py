@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.resources
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +17,8 @@ import yaml
 from jsonschema.validators import validator_for
 
 from cli.main import app
+from export.profile import load_profile
+from export.tensorrt_steps import TARGETS
 from orchestrator.access.scopes import Scope
 from orchestrator.settings import ENV_PREFIX, Settings, load_settings
 from orchestrator.types import Modality
@@ -32,7 +36,7 @@ ROOT = Path(__file__).parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 PUBLISHED = {"orchestrator": {8080, 8081}, "prometheus": {9090}, "grafana": {3000}}
-ONE_SHOT = {"export", "index"}
+ONE_SHOT = {"export", "graphs", "plans", "index"}
 ENV_EXAMPLE = dict(
     re.findall(r"^#?(\w+)=(.*)$", (ROOT / "deploy/compose.env.example").read_text(), re.MULTILINE)
 )
@@ -48,16 +52,51 @@ def test_it_is_a_compose_file() -> None:
     assert list(validator.iter_errors(broken)), "the schema refuses nothing"
 
 
-@pytest.mark.parametrize(("service", "gpu"), [("triton-cpu", False), ("triton-gpu", True)])
-def test_triton_gets_the_flags_that_serving_generates(service: str, gpu: bool) -> None:
-    assert SERVICES[service]["command"] == container_flags(gpu=gpu), "see `python -m serving flags`"
+@pytest.mark.parametrize(
+    ("service", "gpu", "name"), [("triton-cpu", False, ""), ("triton-gpu", True, "tensorrt")]
+)
+def test_triton_gets_the_flags_that_serving_generates(service: str, gpu: bool, name: str) -> None:
+    flags = container_flags(gpu=gpu, config_name=name)
+    assert SERVICES[service]["command"] == flags, "see `python -m serving flags`"
+
+
+def test_the_gpu_serves_plans_that_a_job_has_built() -> None:
+    """Graphs, then plans on the image that serves them, then Triton by configurations that name them."""
+    graphs, plans, triton = SERVICES["graphs"], SERVICES["plans"], SERVICES["triton-gpu"]
+    assert graphs["command"] == ["export-models", "lite", "tensorrt-graphs"]
+    assert graphs["command"][2] in TARGETS
+    done = {"condition": "service_completed_successfully"}
+    assert plans["depends_on"] == {"graphs": done}
+    assert triton["depends_on"] == {"plans": done}
+    assert [service["profiles"] for service in (graphs, plans, triton)] == [["gpu"]] * 3
+    assert set(SERVICES["export"]["profiles"]).isdisjoint(graphs["profiles"]), "both write embedding.json"
+    dockerfile = (ROOT / plans["build"]["dockerfile"]).read_text()
+    assert plans["build"] == triton["build"] | {"target": "plans"}
+    assert {"FROM base AS plans", "FROM base AS server"} <= set(dockerfile.splitlines()), "one TensorRT"
+    assert 'ENTRYPOINT ["python3", "-m", "export.tensorrt_plan"]' in dockerfile
+    for model in load_profile("lite").tensorrt:
+        assert (ROOT / "model_repository" / model / "configs" / "tensorrt.pbtxt").is_file()
+
+
+def test_the_job_of_plans_has_every_module_that_it_imports() -> None:
+    dockerfile = (ROOT / "deploy/triton/Dockerfile").read_text()
+    (line,) = re.findall(r"^COPY (export/.+) /opt/sensorium/export/$", dockerfile, re.MULTILINE)
+    copied = {Path(name).stem for name in line.split()}
+    for name in line.split():
+        tree = ast.parse((ROOT / name).read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module != "__future__":
+                room, _, module = node.module.partition(".")
+                assert room in sys.stdlib_module_names or (room == "export" and module in copied), node.module
+            elif isinstance(node, ast.Import):
+                assert all(alias.name in sys.stdlib_module_names for alias in node.names)
 
 
 def test_only_the_gpu_profile_takes_a_gpu() -> None:
     def devices(name: str) -> list[Any]:
         return list(SERVICES[name]["deploy"]["resources"].get("reservations", {}).get("devices", []))
 
-    assert {name for name in SERVICES if devices(name)} == {"triton-gpu"}
+    assert {name for name in SERVICES if devices(name)} == {"triton-gpu", "plans"}
     assert devices("triton-gpu")[0]["capabilities"] == ["gpu"]
     # With no kind of its own an instance takes a GPU where there is one; a decoder must not.
     for name in ("encode_text", "encode_image", "encode_audio", "encode_video", "rerank"):
@@ -103,18 +142,21 @@ def test_only_what_must_has_a_way_out() -> None:
     networks = COMPOSE["networks"]
     ways_out = {name for name, options in networks.items() if not (options or {}).get("internal")}
     assert ways_out == {"outer"}
-    outside = {name for name, service in SERVICES.items() if "outer" in service["networks"]}
-    assert outside == {*PUBLISHED, "export"}
+    isolated = {name for name, service in SERVICES.items() if service.get("network_mode") == "none"}
+    assert isolated == {"plans"}
+    networked = {name: service["networks"] for name, service in SERVICES.items() if name not in isolated}
+    outside = {name for name, joined in networked.items() if "outer" in joined}
+    assert outside == {*PUBLISHED, "export", "graphs"}
 
     def on(network: str) -> set[str]:
-        return {name for name, service in SERVICES.items() if network in service["networks"]}
+        return {name for name, joined in networked.items() if network in joined}
 
     assert on("serving") == {"triton-cpu", "triton-gpu", "orchestrator", "prometheus"}
     assert on("vectors") == {"milvus", "orchestrator", "prometheus"}
     assert on("storage") == {"milvus", "etcd", "minio"}
     assert on("cache") == {"redis", "orchestrator"}
     assert on("traces") == {"triton-cpu", "triton-gpu", "orchestrator"}
-    assert {network for service in SERVICES.values() for network in service["networks"]} == set(networks)
+    assert {network for joined in networked.values() for network in joined} == set(networks)
 
 
 def test_the_orchestrators_settings_exist_and_fit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +279,7 @@ def test_an_image_is_pinned(name: str) -> None:
 
 def test_the_server_is_no_older_than_its_known_holes_allow() -> None:
     (release,) = re.findall(
-        r"^FROM nvcr\.io/nvidia/tritonserver:(\d\d\.\d\d)-py3$",
+        r"^FROM nvcr\.io/nvidia/tritonserver:(\d\d\.\d\d)-py3 AS base$",
         (ROOT / "deploy/triton/Dockerfile").read_text(),
         re.MULTILINE,
     )

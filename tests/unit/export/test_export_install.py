@@ -21,6 +21,8 @@ from export.records import run_step
 from export.reranker import Reranker, Shape
 from export.reranker_steps import RERANK, is_trained
 from export.settings import Settings
+from export.tensorrt_plan import GRAPH, MANIFEST
+from export.tensorrt_steps import TensorRTSteps
 from export.trained_steps import HEADS, heads_sha256
 
 MODEL = "encode_text"
@@ -116,6 +118,43 @@ def test_a_config_file_stays(exporter: Exporter) -> None:
     assert (_home(exporter) / "config.pbtxt").read_text() == "name"
 
 
+def _finish_tensorrt(exporter: Exporter, graph: str) -> None:
+    folder = exporter.folder(MODEL)
+    figures: dict[str, Any] = {"precision": "int8+fp16", "reasons": [], "drift": {}, "inputs": 16}
+    run_step(folder, "qdq", graph, ("qdq.onnx",), lambda files: files["qdq.onnx"].write_text(graph))
+    run_step(folder, "drift", graph, ("tensorrt.onnx",), lambda files: _written(files, graph, figures))
+
+
+def _written(files: Any, text: str, figures: dict[str, Any]) -> dict[str, Any]:
+    files["tensorrt.onnx"].write_text(text)
+    return figures
+
+
+def test_a_graph_for_tensorrt_stands_beside_the_same_weights(exporter: Exporter) -> None:
+    _finish(exporter, "small")
+    steps, version = TensorRTSteps(exporter), install_model(exporter, MODEL)["version"]
+    with pytest.raises(InstallError, match="not done yet: qdq, drift"):
+        steps.install(MODEL, version)
+    _finish_tensorrt(exporter, "with pairs")
+    digest = steps.install(MODEL, version)
+    folder = _home(exporter) / version
+    assert (folder / GRAPH).read_text() == "with pairs"
+    said = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    assert said["graph"] == {"file": GRAPH, "sha256": digest}
+    assert said["precision"] == "int8+fp16"
+    assert len(said["profiles"]) == 10
+    # a plan of this graph is kept, and the next installation of the same weights makes no new version
+    said["plans"] = {"8.6": {"graph_sha256": digest}}
+    (folder / MANIFEST).write_text(json.dumps(said))
+    again = install_model(exporter, MODEL)
+    assert (again["version"], again["changed"]) == (version, False)
+    steps.install(MODEL, version)
+    assert json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["plans"] == said["plans"]
+    _finish_tensorrt(exporter, "other pairs")
+    steps.install(MODEL, version)
+    assert json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["plans"] == {}
+
+
 def _cache(settings: Settings) -> Profile:
     """A profile whose cached sources are small files."""
     profile = load_profile("lite")
@@ -159,6 +198,21 @@ def test_embedding_names_a_whole_set(settings: Settings) -> None:
     assert write_embedding(profile, settings, models, {}) == first
     models["encode_text"]["sha256"] = "1" * 64
     assert write_embedding(profile, settings, models, {}) != first
+
+
+def test_vectors_of_plans_are_another_embedding_version(settings: Settings) -> None:
+    profile = load_profile("lite")
+    models = {name: {"version": "1", "precision": "int8", "sha256": name} for name in GRAPHS}
+    table = settings.checkpoints / "lite" / "calibration.json"
+    table.parent.mkdir(parents=True)
+    table.write_text(json.dumps({"text->image": {"scale": 1, "bias": 0}}))
+    graphs = {name: f"{name} with pairs" for name in models}
+    found = [write_embedding(profile, settings, models, {}, each) for each in (None, graphs, graphs)]
+    assert found[0] != found[1] == found[2]
+    content = json.loads((settings.model_repository / "embedding.json").read_text(encoding="utf-8"))
+    assert content["tensorrt"] == graphs
+    assert write_embedding(profile, settings, models, {}, {**graphs, "rerank": "x"}) == found[1]
+    assert write_embedding(profile, settings, models, {}, {**graphs, "encode_text": "x"}) != found[1]
 
 
 def test_fusion_stands_beside_its_own_calibration_and_changes_no_version(settings: Settings) -> None:

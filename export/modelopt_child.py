@@ -1,0 +1,98 @@
+"""``python -m export.modelopt_child REQUEST``: NVIDIA ModelOpt over one graph, in a process of its own.
+
+ModelOpt replaces functions of ONNX Runtime's quantiser and takes operators out of its registry, for the whole
+process: the CPU's INT8 step, which uses the same quantiser, must not share one with it. The request is what
+`export.qdq` writes; what goes wrong is told on standard error, with an exit code other than 0.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader
+
+__all__ = ["main"]
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
+    """Rows of any shape, from the beginning as often as ModelOpt asks for it."""
+
+    def __init__(self, feeds: list[dict[str, Any]]) -> None:
+        self._feeds = feeds
+        self._rest: Iterator[dict[str, Any]] = iter(feeds)
+
+    def get_next(self) -> dict[str, Any] | None:
+        """The next input, None at the end."""
+        return next(self._rest, None)
+
+    def get_first(self) -> dict[str, Any]:
+        """An input to look at shapes with."""
+        return self._feeds[0]
+
+    def rewind(self) -> None:
+        """From the beginning again."""
+        self._rest = iter(self._feeds)
+
+
+def main(request: Path) -> None:
+    """Read the request, write ``target``."""
+    # seconds of imports, torch among them: an unusable request should not wait for them
+    asked = json.loads(request.read_text(encoding="utf-8"))
+    from modelopt.onnx.autocast import convert_to_mixed_precision
+    from modelopt.onnx.quantization import quantize
+
+    feeds = [dict(np.load(path)) for path in sorted(Path(asked["feeds"]).glob("*.npz"))]
+    quantized = str(Path(asked["target"]).with_suffix(".int8.onnx"))
+    quantize(
+        asked["source"],
+        quantize_mode="int8",
+        calibration_data_reader=_Reader(feeds),
+        calibration_method=asked["method"],
+        calibration_eps=["cpu"],
+        op_types_to_quantize=asked["operators"],
+        nodes_to_quantize=asked["nodes"],
+        output_path=quantized,
+        high_precision_dtype="fp32",
+        log_level="WARNING",
+    )
+    model = onnx.load(quantized)
+    _only(model.graph, set(asked["names"]))
+    onnx.save(model, quantized)
+    if asked["rest"] == "fp32":
+        Path(quantized).replace(asked["target"])
+        return
+    mixed = convert_to_mixed_precision(
+        quantized,
+        low_precision_type="fp16",
+        keep_io_types=True,
+        nodes_to_exclude=asked["fp32_nodes"],
+        op_types_to_exclude=asked["fp32_operators"],
+        # nodes that see values too large for FP16 stay FP32 by themselves
+        calibration_data=asked["ranges"],
+    )
+    onnx.save(mixed, asked["target"])
+
+
+def _only(graph: onnx.GraphProto, chosen: set[str]) -> None:
+    """Let all but the chosen nodes read what was there before Q and DQ.
+
+    One pair serves every reader of a tensor, so a residual sum would be quantised with the matrix beside it.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        if node.name in chosen or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        for place, name in enumerate(node.input):
+            pair = makers.get(name)
+            if pair is not None and pair.op_type == "DequantizeLinear" and pair.input[0] in makers:
+                node.input[place] = makers[pair.input[0]].input[0]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
