@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from export.profile import load_profile
 from export.reranker import Reranker, Shape, load_reranker
 from export.reranker_steps import default_for, is_trained
 from export.settings import Settings
@@ -181,7 +182,7 @@ def test_a_run_writes_a_checkpoint_that_export_and_serving_read(
     assert (
         json.loads(text)["default_for"]
         == metrics["default_for"]
-        == default_for(settings, "lite")
+        == default_for(settings, load_profile("lite"))
         == ["image"]
     )
     assert is_trained(settings, "lite")
