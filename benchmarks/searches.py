@@ -10,7 +10,7 @@ from sensorium import connect
 from sensorium.v1 import sensorium_pb2 as pb
 from sensorium.v1 import sensorium_pb2_grpc as rpc
 
-__all__ = ["burst", "own_share", "search_request"]
+__all__ = ["alone", "burst", "own_share", "search_request"]
 
 SEARCH = "/sensorium.v1.Sensorium/Search"
 CALL_TIMEOUT_S = 30.0
@@ -28,7 +28,12 @@ def burst(target: str, modality: str, payload: bytes, concurrency: int, seconds:
 
 
 def own_share(target: str, texts: Sequence[str]) -> dict[str, float]:
-    """Medians over one search per text, one at a time: milliseconds in all, waiting for others, ours.
+    """``alone`` of one search per text, with what is neither Triton's nor Milvus's as ``own_ms``."""
+    return alone(target, "text", [text.encode() for text in texts])
+
+
+def alone(target: str, modality: str, payloads: Sequence[bytes]) -> dict[str, float]:
+    """Medians over one search per payload, one at a time: milliseconds in all, waiting for others, ours.
 
     Stages named "stage/server" in an answer are the share of the stage spent waiting for that server.
     """
@@ -36,8 +41,8 @@ def own_share(target: str, texts: Sequence[str]) -> dict[str, float]:
     stages: dict[str, list[float]] = {}
     with connect.channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
         stub = rpc.SensoriumStub(channel)  # type: ignore[no-untyped-call]
-        for text in texts:
-            answer = stub.Search(search_request("text", text.encode()), timeout=CALL_TIMEOUT_S)
+        for payload in payloads:
+            answer = stub.Search(search_request(modality, payload), timeout=CALL_TIMEOUT_S)
             waited = sum(stage.ms for stage in answer.stages if "/" in stage.stage)
             rows.append((answer.total_ms, waited))
             for stage in answer.stages:

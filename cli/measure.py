@@ -4,6 +4,7 @@ python -m cli.measure relevance [--split test] [--options rerank=false,...] [--q
     [--compare A.json B.json] [--out reports]
 python -m cli.measure standing [--out reports]
 python -m cli.measure speed [--rounds 3] [--out reports]
+python -m cli.measure latency
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ NO_CACHE = {
     "SENSORIUM_ADMISSION__MAX_WAIT_S": "30",
 }
 TEXTS = 200
+ALONE, WARM_UP = 60, 5
 PRODUCTS = 720
 """Generated items: some five for each shape in each colour, so that compositions have answers."""
 REPOSITORY = Path("model_repository").absolute()
@@ -176,6 +178,27 @@ def speed(rounds: int, out: Path) -> int:
     return 0
 
 
+def latency() -> int:
+    """Searches one at a time, nothing kept, on Milvus Lite: medians by modality and stage, as JSON."""
+    from benchmarks.payloads import choose
+    from benchmarks.searches import alone
+    from media import Modality
+
+    home = load_settings().home.absolute()
+    manifest = demo_manifest(home)
+    payloads = choose(manifest)
+    texts = [item.description.encode() for item in read_manifest(manifest) if item.description]
+    with indexed(home / "measure" / "lite", home, manifest, NO_CACHE) as stack:
+        for modality in Modality:
+            kept = [payloads.of(modality)] * ALONE
+            asked = texts[:ALONE] if modality is Modality.TEXT else kept
+            alone(stack.target, modality.value, asked[:WARM_UP])
+            console.print_json(
+                json.dumps({"query": modality.value, **alone(stack.target, modality.value, asked)})
+            )
+    return 0
+
+
 def served_models() -> dict[str, dict[str, Path]]:
     """Model files that are served: by precision, then by modality."""
     released = json.loads((REPOSITORY / "embedding.json").read_text())["models"]
@@ -219,7 +242,7 @@ def fp32_repository(folder: Path) -> Path:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m cli.measure", description="Measure relevance or speed.")
-    parser.add_argument("what", choices=("relevance", "standing", "speed"))
+    parser.add_argument("what", choices=("relevance", "standing", "speed", "latency"))
     parser.add_argument("--out", type=Path, default=Path("reports"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--split", choices=("train", "validation", "test"), default="test")
@@ -236,6 +259,7 @@ def main() -> int:
         "relevance": lambda: relevance(asked),
         "standing": lambda: standing(arguments.out),
         "speed": lambda: speed(arguments.rounds, arguments.out),
+        "latency": latency,
     }
     return exit_code(measure[arguments.what])
 
