@@ -64,6 +64,7 @@ class Open:
     p99_ms: float
 
 
+_GRPC = ("--header=content-type: application/grpc", "--header=te: trailers")
 OPEN_CLIENTS, OPEN_STREAMS = 8, 128
 OPEN_CONNECTIONS = 200
 
@@ -75,22 +76,25 @@ def run_open_load(
 
     Raises LoadError.
     """
-    payload = message.SerializeToString()
     options = [
         f"--clients={OPEN_CLIENTS}",
         f"--max-concurrent-streams={OPEN_STREAMS}",
         f"--rps={per_second / OPEN_CLIENTS:.3f}",
-        "--header=content-type: application/grpc",
-        "--header=te: trailers",
+        *_GRPC,
     ]
-    body = b"\0" + struct.pack(">I", len(payload)) + payload
-    return _open(f"http://{target}{method}", body, options, seconds, bound_s)
+    return _open(f"http://{target}{method}", _framed(message), options, seconds, bound_s)
 
 
 def run_open_http_load(url: str, body: bytes, per_second: float, seconds: int, bound_s: float) -> Open:
     """The same for a JSON body posted over HTTP/1.1 on OPEN_CONNECTIONS connections. Raises LoadError."""
     options = ["--h1", f"--clients={OPEN_CONNECTIONS}", f"--rps={per_second / OPEN_CONNECTIONS:.3f}"]
     return _open(url, body, [*options, "--header=content-type: application/json"], seconds, bound_s)
+
+
+def _framed(message: Message) -> bytes:
+    """As gRPC sends a message that is not compressed."""
+    payload = message.SerializeToString()
+    return b"\0" + struct.pack(">I", len(payload)) + payload
 
 
 def _open(url: str, body: bytes, options: Sequence[str], seconds: int, bound_s: float) -> Open:
@@ -115,16 +119,13 @@ def run_load(target: str, method: str, message: Message, concurrency: int, secon
     Raises LoadError when h2load is missing, a request failed, or no answer carried a message: a gRPC error
     has HTTP status 200 too, but no body.
     """
-    payload = message.SerializeToString()
     clients = min(concurrency, 4)
     options = [
         f"--clients={clients}",
         f"--max-concurrent-streams={concurrency // clients}",
-        "--header=content-type: application/grpc",
-        "--header=te: trailers",
+        *_GRPC,
     ]
-    body = b"\0" + struct.pack(">I", len(payload)) + payload
-    return _h2load(f"http://{target}{method}", body, options, concurrency, seconds)
+    return _h2load(f"http://{target}{method}", _framed(message), options, concurrency, seconds)
 
 
 def run_http_load(url: str, body: bytes, concurrency: int, seconds: int) -> Sample:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,3 +56,12 @@ def release_stack(validation_third: Path | None, tmp_path_factory: pytest.TempPa
                 done = index_items(client, list(read_manifest(validation_third)), Console(stderr=True))
             assert not done.refused, done.line()
         yield found
+
+
+def release(stack: Stack, *arguments: str, code: int = 0) -> str:
+    """What `sensorium release` says; it must end with `code`."""
+    environ = {**stack.environ, "SENSORIUM_HOME": str(stack.settings.home), "COLUMNS": "200"}
+    command = [sys.executable, "-c", "from cli.main import app; app()", "release", *arguments]
+    ended = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert ended.returncode == code, ended.stdout + ended.stderr
+    return ended.stdout + ended.stderr

@@ -6,19 +6,19 @@ from typing import Any
 
 from export.profile import Origin, Profile, load_profile
 
-_TOWER: dict[str, Any] = {
+TOWER: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "intermediate_size": 64,
 }
-_PICTURES: dict[str, Any] = {**_TOWER, "image_size": 64, "patch_size": 16}
+_PICTURES: dict[str, Any] = {**TOWER, "image_size": 64, "patch_size": 16}
 _CLIP: dict[str, Any] = {**_PICTURES, "hidden_act": "quick_gelu", "projection_dim": 0}
 REFERENCE: dict[str, dict[str, Any]] = {
-    "encode_text": {**_TOWER, "vocab_size": 30522, "max_position_embeddings": 512},
+    "encode_text": {**TOWER, "vocab_size": 30522, "max_position_embeddings": 512},
     "encode_image": _CLIP,
     "encode_audio": {
-        **_TOWER,
+        **TOWER,
         "width": 512,
         "pooling": 16,
         "vocab_size": 32,
@@ -38,23 +38,27 @@ REFERENCE: dict[str, dict[str, Any]] = {
     },
 }
 _TEXT: dict[str, Any] = {
-    **_TOWER,
+    **TOWER,
     "tower": "text",
     "vocab_size": 30522,
     "max_position_embeddings": 64,
     "projection_size": 768,
 }
-_SOUND: dict[str, Any] = {
-    "top": 3,
-    "text_width": 768,
-    "siglip": _TEXT,
-    "text": {**_TOWER, "vocab_size": 100},
+CLAP: dict[str, Any] = {
     "patch_embeds_hidden_size": 16,
     "hidden_size": 128,
     "depths": [1, 1, 1, 1],
     "num_attention_heads": [1, 2, 2, 4],
     "enable_fusion": False,
     "projection_dim": 512,
+}
+"""Of both of CLAP's towers; what it is carried into stands beside it."""
+_SOUND: dict[str, Any] = {
+    **CLAP,
+    "top": 3,
+    "text_width": 768,
+    "siglip": _TEXT,
+    "text": {**TOWER, "vocab_size": 100},
 }
 _VISION: dict[str, Any] = {**_PICTURES, "tower": "vision", "hidden_size": 768, "intermediate_size": 32}
 OPEN: dict[str, dict[str, Any]] = {

@@ -6,8 +6,6 @@ The other one is `reference` with small encoders of the same architectures and r
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 from fixtures_triton import PUBLIC, ROOT, installed_tree, need_models
+from fixtures_triton_releases import release
 from small_profile import small_profile
 from tritonclient.grpc import InferenceServerClient, InferInput
 
@@ -66,14 +65,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterato
     with scratch_stack(tmp_path_factory.mktemp("releases"), load_settings().home, allowed) as found:
         found.up()
         yield found
-
-
-def release(stack: Stack, *arguments: str, code: int = 0) -> str:
-    environ = {**stack.environ, "SENSORIUM_HOME": str(stack.settings.home), "COLUMNS": "200"}
-    command = [sys.executable, "-c", "from cli.main import app; app()", "release", *arguments]
-    ended = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
-    assert ended.returncode == code, ended.stdout + ended.stderr
-    return ended.stdout + ended.stderr
 
 
 def found_by(stack: Stack, pinned: str = "") -> tuple[str, dict[str, float]]:

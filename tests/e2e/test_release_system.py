@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-from fixtures_triton import ROOT
+from fixtures_triton_releases import release
 
 from cli.catalogues import demo_manifest
 from cli.client import Client
@@ -16,14 +14,6 @@ from orchestrator.settings import load_settings
 from sensorium.v1 import sensorium_pb2 as pb
 
 WORDS = "An unpaid invoice for the plumbing of a lighthouse."
-
-
-def release(stack: Stack, *arguments: str, code: int = 0) -> str:
-    environ = {**stack.environ, "SENSORIUM_HOME": str(stack.settings.home), "COLUMNS": "200"}
-    command = [sys.executable, "-c", "from cli.main import app; app()", "release", *arguments]
-    ended = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
-    assert ended.returncode == code, ended.stdout + ended.stderr
-    return ended.stdout + ended.stderr
 
 
 def answered_by(stack: Stack, user: str = "") -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_profile import CONFIGS, REFERENCE, small_profile
+from small_profile import CLAP, CONFIGS, REFERENCE, TOWER, small_profile
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -33,34 +33,23 @@ from export.quantize import integer_share, quantize
 from export.samples import Sample
 from export.settings import Settings
 
-SIGLIP: dict[str, Any] = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-}
 SOUND: dict[str, Any] = {
+    **CLAP,
     "top": 3,
     "text_width": 24,
     "siglip": {
         "tower": "text",
-        **SIGLIP,
+        **TOWER,
         "vocab_size": 100,
         "max_position_embeddings": 64,
         "projection_size": 24,
     },
     "text": {
-        **SIGLIP,
+        **TOWER,
         "vocab_size": 100,
         "max_position_embeddings": 70,
         "projection_dim": 512,
     },
-    "patch_embeds_hidden_size": 16,
-    "hidden_size": 128,
-    "depths": [1, 1, 1, 1],
-    "num_attention_heads": [1, 2, 2, 4],
-    "enable_fusion": False,
-    "projection_dim": 512,
 }
 
 
@@ -150,14 +139,14 @@ def test_slowfast_has_the_published_parameters_and_shapes() -> None:
 
 
 def test_siglip_is_transformers_at_its_window() -> None:
-    config = {**SIGLIP, "vocab_size": 1000, "max_position_embeddings": 64, "projection_size": 24}
+    config = {**TOWER, "vocab_size": 1000, "max_position_embeddings": 64, "projection_size": 24}
     text = _ready(siglip.build({"tower": "text", **config}))
     ids, mask = _tokens(16, 11)
     padded = torch.nn.functional.pad(ids, (0, 48))
     expected = text.text(input_ids=padded).pooler_output
     torch.testing.assert_close(text(ids, mask), expected, atol=1e-5, rtol=0)
     assert text(*_tokens(512, 70)).shape == (2, 24)
-    vision = _ready(siglip.build({"tower": "vision", **SIGLIP, "image_size": 64, "patch_size": 16}))
+    vision = _ready(siglip.build({"tower": "vision", **TOWER, "image_size": 64, "patch_size": 16}))
     pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     x = (pixels / 127.5 - 1).permute(0, 3, 1, 2)
     torch.testing.assert_close(vision(pixels), vision.vision(pixel_values=x).pooler_output, atol=1e-5, rtol=0)
@@ -267,7 +256,7 @@ def test_words_are_read_by_both_towers(tmp_path: Path) -> None:
     texts = SiglipModel(
         SiglipConfig(
             text_config={name: value for name, value in SOUND["siglip"].items() if name != "tower"},
-            vision_config={**SIGLIP, "image_size": 32, "patch_size": 16},
+            vision_config={**TOWER, "image_size": 32, "patch_size": 16},
         )
     )
     torch.save(whole.state_dict(), tmp_path / "clap.bin")
