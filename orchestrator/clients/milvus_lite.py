@@ -155,7 +155,9 @@ class LiteProcess:
             stdout=PIPE,
             stderr=DEVNULL,  # its log repeats filters and rows, which are user content
             cwd=Path(__file__).parents[2],
-            env={**os.environ, "GRPC_VERBOSITY": "NONE"},
+            # One arena: ten threads that share an interpreter lock gain nothing by more, and each keeps holes
+            # of its own where answers were.
+            env={**os.environ, "GRPC_VERBOSITY": "NONE", "MALLOC_ARENA_MAX": "1"},
             start_new_session=True,
         )
         assert process.stdout is not None
