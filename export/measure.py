@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from export.samples import Feed
 
-__all__ = ["cosines", "drift", "machine", "ndcg_at_10", "speed_up"]
+__all__ = ["cosines", "drift", "machine", "ndcg_asked", "ndcg_at_10", "ndcg_lost", "speed_up"]
 
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
 
@@ -56,6 +56,20 @@ def ndcg_at_10(
             hits = truth[np.argsort(-row, kind="stable")[:10]]
             scores.append((hits * discounts[: hits.size]).sum() / discounts[: min(10, truth.sum())].sum())
     return float(np.mean(scores)) if scores else 0.0
+
+
+def ndcg_asked(
+    queries: tuple[NDArray[np.float32], Sequence[str]], gallery: tuple[NDArray[np.float32], Sequence[str]]
+) -> float:
+    """``ndcg_at_10`` of vectors [n, d] and what they mean, where each meaning is asked for once."""
+    vectors, meanings = queries
+    first = [i for i, meaning in enumerate(meanings) if meaning not in meanings[:i]]
+    return ndcg_at_10(vectors[first], [meanings[i] for i in first], *gallery)
+
+
+def ndcg_lost(full: float, small: float) -> dict[str, float]:
+    """NDCG of FP32 and of INT8, and the share lost: NaN, which fails the gate, where FP32 finds nothing."""
+    return {"fp32": full, "int8": small, "loss": (full - small) / full if full else float("nan")}
 
 
 def speed_up(

@@ -27,9 +27,10 @@ from export.external import data_name, graph_files, is_large, save_graph
 from export.fetch import file_sha256
 from export.gate import judge
 from export.graphs import export_graph
-from export.measure import drift, machine, ndcg_at_10, speed_up
+from export.measure import drift, machine, ndcg_asked, ndcg_lost, speed_up
 from export.parity import check_parity
 from export.profile import Profile
+from export.quantize import MODULES as QUANTIZING
 from export.quantize import quantize
 from export.records import Record, fingerprint, read_record, run_step
 from export.reranker_steps import RerankerSteps
@@ -173,7 +174,7 @@ class Exporter:
         """Quantise the FP32 graph."""
         recipe = self.profile.models[model].int8
         inputs = fingerprint(
-            ("quantize", "samples"),
+            (*QUANTIZING, "samples"),
             onnx=self.done("onnx", model),
             recipe=recipe.model_dump(exclude={"kept"}),
             samples=self.samples.sha256 if recipe.calibration else "",
@@ -236,20 +237,10 @@ class Exporter:
         other_model = _opposite(model)
         others = self.held_out(other_model)
         opposite = open_session(self.folder(other_model) / "fp32.onnx", self.profile.gate.threads)
-        other = run_all(opposite, others, BATCH)["embedding"]
-
-        def ndcg(embeddings: NDArray[np.float32]) -> float:
-            sides = [(embeddings, samples), (other, others)]
-            (texts, asked), (gallery, shown) = sides if model == "encode_text" else sides[::-1]
-            meanings = [sample.meaning for sample in asked]
-            first = [i for i, meaning in enumerate(meanings) if meaning not in meanings[:i]]
-            return ndcg_at_10(
-                texts[first], [meanings[i] for i in first], gallery, [sample.meaning for sample in shown]
-            )
-
-        full, small = ndcg(fp32["embedding"]), ndcg(int8["embedding"])
-        # with nothing found by FP32 there is no loss to measure, and NaN fails the gate
-        return {"fp32": full, "int8": small, "loss": (full - small) / full if full else float("nan")}
+        other = run_all(opposite, others, BATCH)["embedding"], [sample.meaning for sample in others]
+        ours = [(outputs["embedding"], [sample.meaning for sample in samples]) for outputs in (fp32, int8)]
+        asks = model == "encode_text"
+        return ndcg_lost(*(ndcg_asked(one, other) if asks else ndcg_asked(other, one) for one in ours))
 
     def inputs(self, model: str) -> Mapping[str, tuple[str | int, ...]]:
         """Inputs of a graph and their axes."""

@@ -32,7 +32,10 @@ from export.profile import Int8
 from export.rows import scale_rows
 from export.samples import Feed
 
-__all__ = ["integer_share", "quantize"]
+__all__ = ["MODULES", "integer_share", "quantize"]
+
+MODULES = ("external", "quantize", "rows")
+"""What an INT8 graph depends on of this package, for the fingerprint of the step."""
 
 _STATIC_OPERATORS = ["Conv", "Clip", "Add", "Gemm", "MatMul"]
 

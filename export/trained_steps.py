@@ -17,10 +17,10 @@ from export.errors import ExportError, WeightsError
 from export.fetch import file_sha256
 from export.gate import judge
 from export.graphs import Graph, export_graph
-from export.measure import drift, machine, speed_up
+from export.measure import drift, machine, ndcg_lost, speed_up
 from export.parity import check_parity
 from export.profile import Int8, Profile
-from export.quantize import quantize
+from export.quantize import MODULES, quantize
 from export.records import Record, fingerprint, read_record, run_step
 from export.samples import Sample
 from export.sessions import open_session, run_all, stack
@@ -140,7 +140,7 @@ class TrainedSteps(ABC):
         def work(files: Mapping[str, Path]) -> Any:
             return quantize(self._folder / "fp32.onnx", files, self.recipe, [])
 
-        inputs = fingerprint(("quantize",), onnx=self._done("onnx"), recipe=self.recipe.model_dump())
+        inputs = fingerprint(MODULES, onnx=self._done("onnx"), recipe=self.recipe.model_dump())
         return run_step(self._folder, "int8", inputs, ("int8.onnx",), work)
 
     def _gate(self) -> Record:
@@ -161,8 +161,7 @@ class TrainedSteps(ABC):
         fp32, int8 = (run_all(session, lists, BATCH)[output] for session in (before, after))
         ndcg = None
         if not self._profile.origin.is_random:  # random weights find nothing, so there is nothing to lose
-            full, small = self.ndcg(fp32), self.ndcg(int8)
-            ndcg = {"fp32": full, "int8": small, "loss": (full - small) / full if full else float("nan")}
+            ndcg = ndcg_lost(self.ndcg(fp32), self.ndcg(int8))
         typical = lists[0].feed
         figures: dict[str, Any] = {
             "inputs": len(lists),

@@ -28,7 +28,8 @@ _log = structlog.get_logger(__name__)
 
 _EXIT_LOCKED: Final = 75  # as in milvus_lite_main, whose import would load the engine here
 
-_START_S: Final = 60.0
+# It loads all collections before it listens. One that is ended sooner would begin again, and never get there.
+_START_S: Final = 600.0
 _STOP_S: Final = 20.0
 _LOCK_WAIT_S: Final = 10.0
 _FIRST_PAUSE_S: Final = 0.1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from export import quantize
 from export.records import fingerprint, read_record, run_step
 
 
@@ -79,3 +81,11 @@ def test_fingerprint_follows_code_and_values() -> None:
     assert fingerprint(["gate"], limit=1) == fingerprint(["gate"], limit=1)
     assert fingerprint(["gate"], limit=1) != fingerprint(["gate"], limit=2)
     assert fingerprint(["gate"], limit=1) != fingerprint(["gate", "measure"], limit=1)
+
+
+def test_an_int8_graph_is_made_again_when_what_makes_it_changes() -> None:
+    """Every module that ``quantize`` uses is in its fingerprint, but for errors, and what is passed in."""
+    tree = ast.parse(Path(quantize.__file__).read_text("utf-8"))
+    used = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    ours = {name.removeprefix("export.") for name in used if name.startswith("export.")}
+    assert ours - {"errors", "profile", "samples"} == set(quantize.MODULES) - {"quantize"}
