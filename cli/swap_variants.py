@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from releases.errors import ReleaseError
-from releases.manifest import EMBEDDING
+from releases.manifest import EMBEDDING, sha256_of
 
-__all__ = ["older_encoders", "other_fusion"]
+__all__ = ["full_precision", "other_fusion"]
 
 
 def other_fusion(repository: Path, folder: Path) -> Path:
@@ -23,24 +24,39 @@ def other_fusion(repository: Path, folder: Path) -> Path:
     return _variant(repository, folder, change)
 
 
-def older_encoders(repository: Path, folder: Path) -> Path:
-    """The encoders of the version before, so another embedding version.
+def full_precision(repository: Path, folder: Path) -> Path:
+    """The encoders in FP32, each under a version number of its own, so another embedding version.
 
     Raises:
-        ReleaseError: an encoder has one version only.
+        ReleaseError: every encoder is served in FP32 as it is.
     """
+    changed: list[str] = []
 
     def change(embedding: dict[str, Any]) -> None:
         for name, model in embedding["models"].items():
-            versions = sorted(int(path.name) for path in (repository / name).glob("[1-9]*"))
-            if len(versions) < 2:
-                raise ReleaseError(f"{name} has one version only: export another one before")
-            model["version"] = str(versions[-2])
-        for learned in ("fusion", "rerank", "attend"):  # on other heads
+            plain = repository / name / model["version"] / "model.fp32.onnx"
+            if plain.is_file():
+                model |= {"version": _plain_version(repository / name, plain, folder / name)}
+                model |= {"precision": "fp32", "sha256": sha256_of(plain)}
+                changed.append(name)
+        for learned in ("fusion", "rerank", "attend"):  # on vectors of INT8
             embedding.pop(learned, None)
-        embedding["embedding_version"] += "-older"
+        embedding["embedding_version"] += "-fp32"
 
-    return _variant(repository, folder, change)
+    made = _variant(repository, folder, change)
+    if not changed:
+        raise ReleaseError("no encoder is served in INT8, so FP32 is no other embedding version")
+    return made
+
+
+def _plain_version(model: Path, plain: Path, folder: Path) -> str:
+    """Puts a model with ``plain`` alone in the place of the link to ``model``; the number of its version."""
+    number = str(max(int(path.name) for path in model.glob("[1-9]*")) + 1)
+    folder.unlink()
+    (folder / number).mkdir(parents=True)
+    shutil.copyfile(plain, folder / number / "model.onnx")
+    shutil.copyfile(model / "config.pbtxt", folder / "config.pbtxt")
+    return number
 
 
 def _variant(repository: Path, folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:

@@ -34,7 +34,7 @@ from cli.releasing import Releasing
 from cli.scratch import scratch_stack
 from cli.stack import Stack
 from cli.swap_load import Load, Queries, reference
-from cli.swap_variants import older_encoders, other_fusion
+from cli.swap_variants import full_precision, other_fusion
 from orchestrator.settings import load_settings
 from releases.errors import ReleaseError
 from releases.manifest import create
@@ -87,7 +87,7 @@ class _Run:
         for name, source in (
             ("r1", repository),
             ("r2", other_fusion(repository, variants / "r2")),
-            ("r3", older_encoders(repository, variants / "r3")),
+            ("r3", full_precision(repository, variants / "r3")),
         ):
             create(home, name, source, MILVUS, source / "personalise.json")
         self._stage("r1")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.swap_load import Load
-from cli.swap_variants import older_encoders, other_fusion
+from cli.swap_variants import full_precision, other_fusion
 from releases.errors import ReleaseError
 from sensorium.v1 import sensorium_pb2 as pb
 
@@ -41,8 +41,11 @@ def test_an_answer_is_that_of_the_release_which_it_names(found: pb.SearchRespons
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "repository"
-    for version in ("1", "2"):
-        (folder / "encode_text" / version).mkdir(parents=True)
+    version = folder / "encode_text" / "2"
+    version.mkdir(parents=True)
+    (folder / "encode_text" / "config.pbtxt").write_text('name: "encode_text"')
+    (version / "model.onnx").write_text("int8")
+    (version / "model.fp32.onnx").write_text("fp32")
     embedding = {
         "embedding_version": "lite-2",
         "models": {"encode_text": {"version": "2"}},
@@ -57,10 +60,18 @@ def test_the_swapped_sets_differ_in_what_they_are_named_after(repository: Path, 
     fused = json.loads((other_fusion(repository, tmp_path / "r2") / "embedding.json").read_text())
     assert fused["fusion"] == {"text": {"bias": -7.0}}
     assert fused["embedding_version"] == "lite-2"
-    older = json.loads((older_encoders(repository, tmp_path / "r3") / "embedding.json").read_text())
-    assert older["models"] == {"encode_text": {"version": "1"}}
-    assert older["embedding_version"] != "lite-2"
-    assert not {"fusion", "rerank"} & set(older)
-    (repository / "encode_text" / "1").rmdir()
-    with pytest.raises(ReleaseError, match="one version"):
-        older_encoders(repository, tmp_path / "r4")
+    plain = full_precision(repository, tmp_path / "r3")
+    told = json.loads((plain / "embedding.json").read_text())
+    assert told["models"]["encode_text"] | {"sha256": ""} == {
+        "version": "3",
+        "precision": "fp32",
+        "sha256": "",
+    }
+    assert told["embedding_version"] != "lite-2"
+    assert not {"fusion", "rerank"} & set(told)
+    assert (plain / "encode_text" / "3" / "model.onnx").read_text() == "fp32"
+    assert (repository / "encode_text" / "2" / "model.onnx").read_text() == "int8"
+    assert sorted(path.name for path in (repository / "encode_text").iterdir()) == ["2", "config.pbtxt"]
+    (repository / "encode_text" / "2" / "model.fp32.onnx").unlink()
+    with pytest.raises(ReleaseError, match="no encoder"):
+        full_precision(repository, tmp_path / "r4")
