@@ -36,8 +36,7 @@ def full_precision(repository: Path, folder: Path) -> Path:
         for name, model in embedding["models"].items():
             plain = repository / name / model["version"] / "model.fp32.onnx"
             if plain.is_file():
-                model |= {"version": _plain_version(repository / name, plain, folder / name)}
-                model |= {"precision": "fp32", "sha256": sha256_of(plain)}
+                model |= _plain_version(repository / name, plain, folder / name)
                 changed.append(name)
         for learned in ("fusion", "rerank", "attend"):  # on vectors of INT8
             embedding.pop(learned, None)
@@ -49,14 +48,18 @@ def full_precision(repository: Path, folder: Path) -> Path:
     return made
 
 
-def _plain_version(model: Path, plain: Path, folder: Path) -> str:
-    """Puts a model with ``plain`` alone in the place of the link to ``model``; the number of its version."""
+def _plain_version(model: Path, plain: Path, folder: Path) -> dict[str, str]:
+    """Puts a model with ``plain`` alone in the place of the link to ``model``; what names it."""
     number = str(max(int(path.name) for path in model.glob("[1-9]*")) + 1)
     folder.unlink()
     (folder / number).mkdir(parents=True)
     shutil.copyfile(plain, folder / number / "model.onnx")
     shutil.copyfile(model / "config.pbtxt", folder / "config.pbtxt")
-    return number
+    named = {"version": number, "precision": "fp32"}
+    manifest = json.loads(plain.with_name("manifest.json").read_bytes()) | named
+    manifest["files"] = {"model.onnx": sha256_of(plain)}
+    (folder / number / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return {**named, "sha256": sha256_of(plain)}
 
 
 def _variant(repository: Path, folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:

@@ -44,6 +44,7 @@ def repository(tmp_path: Path) -> Path:
     version = folder / "encode_text" / "2"
     version.mkdir(parents=True)
     (folder / "encode_text" / "config.pbtxt").write_text('name: "encode_text"')
+    (version / "manifest.json").write_text('{"precision": "int8", "gate": {}, "files": {}}')
     (version / "model.onnx").write_text("int8")
     (version / "model.fp32.onnx").write_text("fp32")
     embedding = {
@@ -69,6 +70,8 @@ def test_the_swapped_sets_differ_in_what_they_are_named_after(repository: Path, 
     }
     assert told["embedding_version"] != "lite-2"
     assert not {"fusion", "rerank"} & set(told)
+    manifest = json.loads((plain / "encode_text" / "3" / "manifest.json").read_text())
+    assert (manifest["precision"], list(manifest["files"]), manifest["gate"]) == ("fp32", ["model.onnx"], {})
     assert (plain / "encode_text" / "3" / "model.onnx").read_text() == "fp32"
     assert (repository / "encode_text" / "2" / "model.onnx").read_text() == "int8"
     assert sorted(path.name for path in (repository / "encode_text").iterdir()) == ["2", "config.pbtxt"]
