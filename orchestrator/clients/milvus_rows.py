@@ -101,13 +101,14 @@ def to_hit(hit: Any, metric: str) -> RowHit:
     """A hit of pymilvus. Milvus gives the cosine itself, and for L2 the square of the distance."""
     score = float(hit["distance"])
     item_id, modality, media_index, segment = key_of(hit.id).rsplit("/", 3)
+    fields = hit["entity"]
     return RowHit(
         item_id=item_id,
         modality=_MODALITIES[modality],
         media_index=int(media_index),
         segment=int(segment),
-        start_s=hit["entity"]["start_s"],
-        end_s=hit["entity"]["end_s"],
+        start_s=fields["start_s"],
+        end_s=fields["end_s"],
         similarity=score if metric == "COSINE" else 1.0 / (1.0 + math.sqrt(max(score, 0.0))),
     )
 

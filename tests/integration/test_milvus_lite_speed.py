@@ -104,6 +104,49 @@ def test_the_same_is_found(
     assert all(before)
 
 
+def test_what_is_kept_of_rows_follows_every_write(rows: Any) -> None:
+    filters = ("deleted == false", 'item_id in ["item 3", "item 4"]', "price > 20")
+
+    def differs() -> list[str]:
+        hastened = [_found(rows, ["item_id"], each, ["image"]) for each in filters for _ in range(2)]
+        as_is = engine.execute_search_with_index
+        engine.execute_search_with_index = execute_search_with_index
+        plain = [_found(rows, ["item_id"], each, ["image"]) for each in filters for _ in range(2)]
+        engine.execute_search_with_index = as_is
+        return [filters[place // 2] for place in range(len(plain)) if hastened[place] != plain[place]]
+
+    assert hasten()
+    assert not differs()
+    seen = [_found(rows, ["item_id"], filters[0], ["image"])]
+    for write in (
+        lambda: rows.delete([f"image/{n}" for n in range(0, 60, 2)], partition_name="image"),
+        rows.flush,
+        lambda: rows.upsert(_rows("image", 61, 90), partition_name="image"),
+        rows.flush,
+        rows.load,
+        lambda: rows.delete([f"image/{n}" for n in range(61, 80)], partition_name="image"),
+        rows.flush,
+    ):
+        write()
+        assert not differs()
+        seen.append(_found(rows, ["item_id"], filters[0], ["image"]))
+    assert seen[0] != seen[1]
+    assert seen[1] == seen[2]
+    assert seen[2] != seen[3]
+    assert seen[4] == seen[5]
+    assert seen[5] != seen[6]
+
+
+def test_more_filters_than_are_kept_are_each_their_own(rows: Any) -> None:
+    assert hasten()
+    for n in range(40):
+        expected = f"item {n}"
+        for _ in range(2):
+            found = _found(rows, ["item_id"], f'item_id == "{expected}"', None)
+            assert found[0]
+            assert {entity["item_id"] for hits in found for _, _, entity in hits} == {expected}
+
+
 def _plain(hit: dict[str, Any]) -> Any:
     entity = {name: np.asarray(value).tolist() for name, value in hit["entity"].items()}
     return hit["id"], hit["distance"], entity
