@@ -58,7 +58,7 @@ def lay_out(profile: Profile, settings: Settings) -> None:
             for config in (source, *sorted(model.glob("configs/*.pbtxt"))):
                 text = resized(config.read_text(encoding="utf-8"), profile.inputs)
                 write_atomically(target / config.relative_to(model), text)
-            for step in sorted(model.glob("1/*.py")):
+            for step in sorted([*model.glob("1/*.py"), *model.glob("1/speech.json")]):
                 _copy(step, target / "1")
             if model.name.startswith("embed_"):  # an ensemble's version folder is empty
                 (target / "1").mkdir(parents=True, exist_ok=True)

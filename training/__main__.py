@@ -5,6 +5,7 @@ python -m training finetune-text                            the text encoder, by
 python -m training --profile lite                           the heads and the calibration
 python -m training fusion --grpc HOST:PORT --catalogue ...  weights of evidence, on what a system finds
 python -m training rerank --grpc HOST:PORT --triton ...     the re-ranker, on what a system finds
+python -m training speech                                   whether anybody speaks in a sound
 python -m training attend                                   attention fusion of a query's parts
 python -m training feedback                                 what personalisation weighs, from clicks
 
@@ -36,6 +37,7 @@ from training.finetune_text import finetune_text
 from training.fusion_run import learn_fusion
 from training.retrain import Verdict, retrain
 from training.run import train
+from training.speech_detection import learn_speech
 from training.standing import read_standing
 
 MAX_THREADS = 8
@@ -103,6 +105,17 @@ def attend(profile: Profile = "lite", seed: Seed = 0) -> None:
     with _failing(), _bars() as progress:
         metrics = train_attention(profile, Settings(), _threads(), progress, seed)
     Console().print(metrics["table"], markup=False, highlight=False)
+
+
+@app.command()
+def speech(profile: Profile = "lite", seed: Seed = 0) -> None:
+    """Whether anybody speaks in a sound, so that transcription does not hear words in noises."""
+    with _failing(), _bars() as progress:
+        learned = learn_speech(profile, Settings(), progress, seed)
+    table = Table("held out", "sounds", "listened to")
+    for name, each in learned["held_out"].items():
+        table.add_row(name, str(each["of"]), str(each["listened_to"]))
+    Console().print(table)
 
 
 def _threads() -> int:

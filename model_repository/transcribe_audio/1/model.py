@@ -1,6 +1,7 @@
 """`audio` BYTES[1], optional `phrases` BYTES[1] (a JSON list of strings) -> `text` BYTES[1], `score` FP32[1].
 
-`score` is the mean log-probability of a token. Each sound is read and decoded for itself, as many at once as
+`score` is the mean log-probability of a token. Where nobody speaks the text is empty, and the score the
+log-probability of that. Each sound is read and decoded for itself, as many at once as
 there are cores: the graphs scale their activations by the whole batch, so beside others it would be heard
 differently. A sound, or a list of phrases, that cannot be used fails its own request only, with the JSON of
 the media error as the text of Triton's error.
@@ -8,6 +9,7 @@ the media error as the text of Triton's error.
 
 from __future__ import annotations
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from moonshine import Moonshine
 from search import Transcript, choose, greedy
+from speech import SpeechDetector
 from tokens import Tokens
 from vocabulary import Vocabularies, Vocabulary
 
@@ -42,6 +45,7 @@ class TritonPythonModel:
         self._tokens = Tokens(folder / "tokenizer.bin")
         self._vocabularies = Vocabularies(self._tokens)
         self._model = Moonshine(folder, _THREADS)
+        self._detector = SpeechDetector(folder / "speech.json")
         self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "transcribe_audio")
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -84,7 +88,12 @@ class TritonPythonModel:
             return error
 
     def _transcribe(self, sound: _Sound) -> Transcript:
-        first = self._model.start(sound.samples[None], sound.mask[None])
+        mask = sound.mask[None]
+        memory = self._model.read(sound.samples[None], mask)
+        speech = self._detector.score(memory[0, : max(1, round(memory.shape[1] * mask.mean()))])
+        if speech <= 0:
+            return Transcript("", -math.log1p(math.exp(speech)))
+        first = self._model.start(memory, mask)
         ids, score = greedy(self._model, first, _token_limit(sound))
         transcript = Transcript(self._tokens.decode(ids), score)
         return choose(self._model, first, transcript, sound.vocabulary) if sound.vocabulary else transcript

@@ -57,13 +57,14 @@ class Moonshine:
         self._own = _names("decoder")
         self._cross = _names("encoder")
 
-    def start(self, samples: Floats, mask: Ints) -> tuple[Floats, State]:
-        """Read sound: samples float32 [B, N] at 16 kHz, mask int64 [B, N] -> (log-probabilities, state).
+    def read(self, samples: Floats, mask: Ints) -> Floats:
+        """Sound float32 [B, N] at 16 kHz, mask int64 [B, N] -> the encoder's frames float32 [B, F, 288]."""
+        memory: Floats = self._encoder.run(None, {"input_values": samples, "attention_mask": mask})[0]
+        return memory
 
-        Log-probabilities of the first token are float32 [B, 32768].
-        """
-        memory = self._encoder.run(None, {"input_values": samples, "attention_mask": mask})[0]
-        batch = samples.shape[0]
+    def start(self, memory: Floats, mask: Ints) -> tuple[Floats, State]:
+        """Frames and mask -> (log-probabilities of the first token, float32 [B, 32768], and the state)."""
+        batch = memory.shape[0]
         own = {name: np.zeros((batch, _HEADS, 0, _HEAD_SIZE), np.float32) for name in self._own}
         cross = {name: np.zeros((batch, _HEADS, 0, _HEAD_SIZE), np.float32) for name in self._cross}
         outputs = self._run(np.full((batch, 1), START, np.int64), State(memory, mask, cross, own), False)

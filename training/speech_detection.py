@@ -1,0 +1,175 @@
+"""Whether anybody speaks: one logistic on the frames of the encoder that transcription reads.
+
+Readings (espeak-ng) of the train split's descriptions, as they are and in noise, against the sound effects of
+the train split, noise and silence, a second at a time. Human recordings stay out, so they can be asked about.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from catalogue import read_manifest
+from export.profile import load_profile
+from export.settings import Settings
+from export.sources import file_of
+from media import SAMPLE_RATE_HZ, Limits, MediaError, audio_input, decode_audio
+from training.catalogue_data import Stamp, load_stamps
+from training.checkpoints import write_json
+from training.speech import require_espeak, say, utterances
+from training.store import Progress
+
+__all__ = ["learn_speech"]
+
+TARGET = "transcribe_audio/1/speech.json"
+_LISTEN_LOGIT = 2.0
+"""A sound is listened to unless the odds are e^2 to 1 against speech: words lost cost more than time."""
+_DECAY = 1e-2
+_VOICES = 1
+_SNR_DB = (3.0, 20.0)
+_AMPLITUDES = (0.0, 1e-3, 3e-3, 1e-2, 1e-1)
+
+Floats = npt.NDArray[np.float32]
+
+
+def learn_speech(profile_name: str, settings: Settings, progress: Progress, seed: int = 0) -> dict[str, Any]:
+    """Fits on the train split, writes ``<model_repository>/transcribe_audio/1/speech.json`` and returns it.
+
+    ``held_out`` in it says how many sounds that it was not fitted on are listened to.
+
+    Raises:
+        TrainingError, ExportError, CatalogueError: something cannot be fetched, read or written.
+    """
+    require_espeak()
+    profile = load_profile(profile_name)
+    encoder = _Encoder(file_of(profile, "moonshine/encoder", settings))
+    manifest = settings.home / "catalogues" / "stamps" / "manifest.jsonl"
+    stamps = load_stamps(manifest)
+    rng = np.random.default_rng(seed)
+    effects = _effects(stamps)
+    spoken = {
+        split: [
+            say(each)
+            for each in utterances(sorted({s.description for s in stamps if s.split == split}), _VOICES)
+        ]
+        for split in effects
+    }
+    noise = rng.standard_normal(3 * SAMPLE_RATE_HZ).astype(np.float32)
+    steady: list[Floats] = [noise * amplitude for amplitude in _AMPLITUDES]
+    noises: list[Floats] = [*effects["train"], *steady[1:]]
+    noisy = [
+        _mixed(sound, noises[rng.integers(len(noises))], rng.uniform(*_SNR_DB)) for sound in spoken["train"]
+    ]
+    speech = encoder.read([*spoken["train"], *noisy], progress, "speech")
+    other = encoder.read([*effects["train"], *steady], progress, "no speech")
+    rows = np.concatenate([np.stack([frames.mean(axis=0) for frames in speech]), *map(_seconds, other)])
+    is_speech = np.zeros(len(rows), bool)
+    is_speech[: len(speech)] = True
+    weight, bias = _fit(rows, is_speech)
+    asked = {
+        "readings": spoken["validation"],
+        "recordings": list(_recordings(manifest)),
+        "effects": effects["validation"],
+    }
+    listened = {}
+    for name, sounds in asked.items():
+        frames = encoder.read(sounds, progress, f"held out: {name}")
+        heard = [float((_seconds(each) @ weight + bias).max()) > -_LISTEN_LOGIT for each in frames]
+        listened[name] = {"of": len(heard), "listened_to": sum(heard)}
+    learned = {
+        "weight": [round(value, 5) for value in weight.tolist()],
+        "bias": round(bias + _LISTEN_LOGIT, 5),
+        "fitted_on": {"speech": len(speech), "no_speech": len(rows) - len(speech)},
+        "held_out": listened,
+    }
+    write_json(settings.model_repository / TARGET, learned)
+    return learned
+
+
+class _Encoder:
+    def __init__(self, path: Path) -> None:
+        self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def read(self, sounds: Sequence[Floats], progress: Progress, name: str) -> list[Floats]:
+        """Each for itself -> float32 [frames, 288], without those of padding."""
+        found = []
+        for number, sound in enumerate(sounds):
+            progress(name, number, len(sounds))
+            samples, mask = audio_input(np.asarray(sound, np.float32))
+            feed = {"input_values": samples[None], "attention_mask": mask[None]}
+            frames = self._session.run(None, feed)[0][0]
+            found.append(frames[: max(1, round(len(frames) * mask.mean()))])
+        progress(name, len(sounds), len(sounds))
+        return found
+
+
+def _seconds(frames: Floats) -> Floats:
+    """Means over pieces of about a second: [seconds, 288]."""
+    count = max(1, round(len(frames) * 384 / SAMPLE_RATE_HZ))
+    return np.stack([piece.mean(axis=0) for piece in np.array_split(frames, count)])
+
+
+def _fit(rows: Floats, is_speech: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.float64], float]:
+    """Logistic regression, both sides of equal weight, on standardised rows; the answer is for raw ones."""
+    mean, deviation = rows.mean(axis=0), rows.std(axis=0) + 1e-6
+    x = torch.from_numpy((rows - mean) / deviation).double()
+    y = torch.from_numpy(is_speech).double()
+    each = torch.where(y > 0, 0.5 / y.sum(), 0.5 / (1 - y).sum())
+    weight = torch.zeros(x.shape[1], dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=500, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = (each * binary_cross_entropy_with_logits(x @ weight + bias, y, reduction="none")).sum()
+        loss = loss + _DECAY * weight @ weight
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    raw = weight.detach().numpy() / deviation
+    return raw, float(bias.detach()) - float(raw @ mean)
+
+
+def _mixed(sound: Floats, noise: Floats, snr_db: float) -> Floats:
+    noise = np.resize(noise, sound.size)
+    power = float((noise**2).mean())
+    if power == 0:
+        return sound
+    scale = math.sqrt(float((sound**2).mean()) / power / 10 ** (snr_db / 10))
+    mixed: Floats = np.clip(sound + noise * scale, -1, 1).astype(np.float32)
+    return mixed
+
+
+def _effects(stamps: Sequence[Stamp]) -> dict[str, list[Floats]]:
+    """Sound effects by split, each file once and in the first that has it: items share them."""
+    found: dict[str, list[Floats]] = {}
+    known: set[bytes] = set()
+    for split in ("train", "validation"):
+        contents = {path.read_bytes() for stamp in stamps if stamp.split == split for path in stamp.effects}
+        found[split] = list(_decoded(sorted(contents - known)))
+        known |= contents
+    return found
+
+
+def _recordings(manifest: Path) -> Iterator[Floats]:
+    """English recordings of the train and the validation split."""
+    items = [item for item in read_manifest(manifest) if item.split in ("train", "validation")]
+    queries = [query for item in items for query in item.queries if query.language == "en"]
+    return _decoded(query.path.read_bytes() for query in queries)
+
+
+def _decoded(contents: Iterable[bytes]) -> Iterator[Floats]:
+    for content in contents:
+        try:
+            yield decode_audio(content, Limits()).samples
+        except MediaError:
+            continue
