@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -79,19 +80,31 @@ def learn_speech(profile_name: str, settings: Settings, progress: Progress, seed
         "recordings": list(_recordings(manifest)),
         "effects": effects["validation"],
     }
-    listened = {}
-    for name, sounds in asked.items():
-        frames = encoder.read(sounds, progress, f"held out: {name}")
-        heard = [float((_seconds(each) @ weight + bias).max()) > -_LISTEN_LOGIT for each in frames]
-        listened[name] = {"of": len(heard), "listened_to": sum(heard)}
-    learned = {
+    path = settings.model_repository / TARGET
+    learned: dict[str, Any] = {
         "weight": [round(value, 5) for value in weight.tolist()],
         "bias": round(bias + _LISTEN_LOGIT, 5),
         "fitted_on": {"speech": len(speech), "no_speech": len(rows) - len(speech)},
-        "held_out": listened,
+        "held_out": {},
     }
-    write_json(settings.model_repository / TARGET, learned)
+    write_json(path, learned)
+    detector = _served(path)
+    for name, sounds in asked.items():
+        heard = encoder.read(sounds, progress, f"held out: {name}")
+        listened = sum(detector.score(frames) > 0 for frames in heard)
+        learned["held_out"][name] = {"of": len(heard), "listened_to": listened}
+    write_json(path, learned)
     return learned
+
+
+def _served(path: Path) -> Any:
+    """The detector as Triton's step has it, with what ``path`` holds."""
+    specification = spec_from_file_location("speech", path.with_name("speech.py"))
+    assert specification is not None
+    assert specification.loader is not None
+    module = module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.SpeechDetector(path)
 
 
 class _Encoder:
