@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from orchestrator.access.audit import Audit
 from orchestrator.access.caller import EVERYONE, Caller
@@ -37,11 +37,15 @@ class AccessControl:
     def __init__(self, settings: AccessSettings) -> None:
         self.enabled = settings.enabled
         self._settings = settings
-        self._keys = KeyRing(settings.keys_file, settings.per_minute) if settings.keys_file else None
+        self.audit = Audit(settings.audit_file)
+        self._keys = (
+            KeyRing(settings.keys_file, settings.per_minute, self._keys_changed)
+            if settings.keys_file
+            else None
+        )
         self._tokens = Tokens(settings) if settings.jwt_jwks_file else None
         self._rates = Rates()
         self._failures = Rates()
-        self.audit = Audit(settings.audit_file)
 
     def allow(self, call: str | None, credentials: Sequence[str]) -> Caller:
         """Who makes ``call``; ``credentials`` are the values of all its Authorization headers.
@@ -97,6 +101,10 @@ class AccessControl:
         if caller is None:
             raise CredentialError("the credential is not valid, or not any more")
         return caller
+
+    def _keys_changed(self, changes: Mapping[str, list[str]]) -> None:
+        """Whoever changed the file, and however: who may do what is part of what was done."""
+        self.audit.write("keys", "", "ok", **changes)
 
     def close(self) -> None:
         """Closes the audit."""

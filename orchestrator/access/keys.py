@@ -20,10 +20,11 @@ import re
 import secrets
 import stat
 import tempfile
-from collections.abc import Collection, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeAlias
 
 import structlog
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -42,6 +43,8 @@ _NOBODY = (b"\x00" * 16, b"\x00" * 32)
 _MAX_FILE_BYTES = 16 * 1024 * 1024
 
 _log = structlog.get_logger(__name__)
+
+_Known: TypeAlias = "dict[str, tuple[Key | None, Caller | None, tuple[bytes, bytes]]]"
 
 Salt = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -103,24 +106,34 @@ class _File(BaseModel):
 class KeyRing:
     """The keys of a file, in memory; another file is noticed within a second.
 
-    One that cannot be read is logged, and the keys of before stay until it can.
+    One that cannot be read is logged, and the keys of before stay until it can. ``told`` hears the ids of what
+    another file has ``created``, ``revoked``, ``altered`` or ``removed``.
 
     Raises:
         ConfigurationError: the first file cannot be read.
     """
 
-    def __init__(self, path: Path, per_minute: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        per_minute: int,
+        told: Callable[[Mapping[str, list[str]]], None] = lambda _: None,
+    ) -> None:
         self._per_minute = per_minute
+        self._told = told
         self._watched = WatchedFile(path)
         self._load()
 
     def caller_of(self, credential: str) -> Caller | None:
         """Whom a key stands for; None if it is unknown, wrong, revoked or expired."""
         if self._watched.changed():
+            before = self._known
             try:
                 self._load()
             except ConfigurationError as error:
                 _log.error("keys file not taken", **describe(error))
+            if changes := _changes(before, self._known):
+                self._told(changes)
         match = _KEY.fullmatch(credential)
         if match is None:
             return None
@@ -133,10 +146,25 @@ class KeyRing:
         return caller
 
     def _load(self) -> None:
-        self._known: dict[str, tuple[Key | None, Caller | None, tuple[bytes, bytes]]] = {
+        self._known: _Known = {
             key.id: (key, key.caller(self._per_minute), (bytes.fromhex(key.salt), bytes.fromhex(key.hash)))
             for key in read_keys(self._watched.path)
         }
+
+
+def _changes(before: _Known, after: _Known) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for key_id in sorted({*before, *after}):
+        old, new = (known[key_id][0] if key_id in known else None for known in (before, after))
+        if old == new:
+            continue
+        if new is None:
+            found["removed"].append(key_id)
+        elif old is None:
+            found["created"].append(key_id)
+        else:
+            found["revoked" if new.revoked and not old.revoked else "altered"].append(key_id)
+    return dict(found)
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from fixtures_access import Door
 
+from orchestrator.access.control import AccessControl
 from orchestrator.access.keys import KeyRing, create_key, read_keys, revoke_key
 from orchestrator.access.scopes import Scope
 from orchestrator.errors import ConfigurationError
@@ -148,3 +150,38 @@ def test_names_of_two_tenants_cannot_meet(door: Door, users: str) -> None:
     """ "a:" with "b:u" would be "a:b:" with "u"."""
     with pytest.raises(ConfigurationError, match="users"):
         create_key(door.keys_file, "x", [Scope.SEARCH], users=users)
+
+
+@pytest.mark.usefixtures("now")
+def test_who_listens_hears_what_became_of_which_key(door: Door) -> None:
+    told: list[Mapping[str, list[str]]] = []
+    kept = door.key(name="kept").split("_")[1]
+    gone = sorted(key.id for key in read_keys(door.keys_file) if key.id != kept)
+    running = KeyRing(door.keys_file, 7, told.append)
+    running.caller_of("")
+    assert told == [], "what was there at the start is no change"
+    new = door.key().split("_")[1]
+    running.caller_of("")
+    revoke_key(door.keys_file, kept)
+    running.caller_of("")
+    content = json.loads(door.keys_file.read_text())
+    content["keys"] = [key | {"per_minute": 3} for key in content["keys"] if key["id"] in (kept, new)]
+    door.keys_file.write_text(json.dumps(content))
+    running.caller_of("")
+    assert told == [
+        {"created": [new]},
+        {"revoked": [kept]},
+        {"altered": sorted([kept, new]), "removed": [gone]},
+    ]
+
+
+@pytest.mark.usefixtures("now")
+def test_changes_of_keys_are_in_the_audit(door: Door, tmp_path: Path) -> None:
+    audit = tmp_path / "audit.jsonl"
+    access = AccessControl(door.settings.model_copy(update={"audit_file": audit}))
+    credential = door.key(Scope.SEARCH)
+    access.allow("Search", [f"Bearer {credential}"])
+    access.close()
+    (line,) = [json.loads(line) for line in audit.read_text().splitlines()]
+    assert (line["call"], line["outcome"], line["created"]) == ("keys", "ok", [credential.split("_")[1]])
+    assert credential.split("_", 2)[2] not in audit.read_text()
