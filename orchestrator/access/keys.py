@@ -106,8 +106,8 @@ class _File(BaseModel):
 class KeyRing:
     """The keys of a file, in memory; another file is noticed within a second.
 
-    One that cannot be read is logged, and the keys of before stay until it can. ``told`` hears the ids of what
-    another file has ``created``, ``revoked``, ``altered`` or ``removed``.
+    One that cannot be read is logged, and the keys of before stay until it can. ``told`` hears the ids that a
+    later file has ``created``, ``revoked``, ``altered`` or ``removed``.
 
     Raises:
         ConfigurationError: the first file cannot be read.

@@ -171,7 +171,7 @@ def test_who_listens_hears_what_became_of_which_key(door: Door) -> None:
     assert told == [
         {"created": [new]},
         {"revoked": [kept]},
-        {"altered": sorted([kept, new]), "removed": [gone]},
+        {"altered": sorted([kept, new]), "removed": gone},
     ]
 
 
