@@ -41,6 +41,7 @@ def nothing_counts(embedding: dict[str, Any]) -> None:
             pair["weight"] = 0.0
 
 
+@pytest.mark.timeout(600)  # four minutes where the processor has no instructions for INT8
 def test_the_gate_of_relevance(release_stack: Stack, validation_third: Path | None, tmp_path: Path) -> None:
     if validation_third is None:
         pytest.skip("no stamps: run `make catalogue`")
