@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from export.architectures import clip_vision
 from export.architectures.checkpoints import read_checkpoint
-from export.architectures.slowfast import SlowFast
+from export.architectures.slowfast import SlowFast, renamed
 
 __all__ = ["build", "state"]
 
@@ -51,9 +51,11 @@ def build(config: Mapping[str, Any]) -> SlowFastClip:
 
 
 def state(files: Mapping[str, Path], config: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """``clip``: a checkpoint of CLIPModel; ``motion``, ``fusion``: ours, by their names here."""
-    clip = clip_vision.state({"weights": files["clip"]}, config["clip"])
-    found = {f"clip.{name}": tensor for name, tensor in clip.items()}
-    for part in ("motion", "fusion"):
-        found |= {f"{part}.{name}": tensor for name, tensor in read_checkpoint(files[part]).items()}
-    return found
+    """``clip``: a checkpoint of CLIPModel; ``motion``: PyTorchVideo's of SlowFast; ``fusion``: the trained
+    matrix that joins them (weight, bias)."""
+    parts = {
+        "clip": clip_vision.state({"weights": files["clip"]}, config["clip"]),
+        "motion": renamed(read_checkpoint(files["motion"], "model_state")),
+        "fusion": read_checkpoint(files["fusion"]),
+    }
+    return {f"{part}.{name}": tensor for part, found in parts.items() for name, tensor in found.items()}
