@@ -19,6 +19,7 @@ import hashlib
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, cast
 
 import torch
@@ -36,6 +37,7 @@ from export.settings import Settings
 
 __all__ = ["adapter_file", "frozen_encoder", "graphs_of"]
 
+_HOME = "export.architectures"
 _NATIVE = {"encode_audio": AUDIO_NATIVE_DIM, "encode_video": VIDEO_NATIVE_DIM}
 
 
@@ -113,13 +115,13 @@ def _graph(profile: Profile, name: str, encoder: Encoder) -> Graph:
         return _built(profile, name, encoder, architecture, settings)
 
     sources = tuple(dict.fromkeys(reference.partition("/")[0] for reference in encoder.weights.values()))
-    modules = ("encoded", "encoders", "fetch", "graphs", "hub", f"architectures/{encoder.architecture}")
+    modules = ("encoded", "encoders", "fetch", "graphs", "hub", *_code_of(f"{_HOME}.{encoder.architecture}"))
     timed = ("logits",) if encoder.logits else ()
     return Graph(name, inputs, outputs, sources, build, example, (), timed, modules)
 
 
 def _architecture(profile: Profile, encoder: Encoder) -> Architecture:
-    module = f"export.architectures.{encoder.architecture}"
+    module = f"{_HOME}.{encoder.architecture}"
     try:
         return cast(Architecture, importlib.import_module(module))
     except ModuleNotFoundError as error:
@@ -143,6 +145,19 @@ def frozen_encoder(profile: Profile, name: str, settings: Settings) -> nn.Module
         state |= {f"{part}.{key}": value for key, value in module.get_submodule(part).state_dict().items()}
     _load(module, state, f"{profile.name}: {name}")
     return module
+
+
+def _code_of(module: str) -> list[str]:
+    """A module of this room and, sorted, those beside it that it uses: a change of one is another encoder."""
+    found, left = set[str](), [module]
+    while left:
+        name = left.pop()
+        found.add(name)
+        for value in vars(importlib.import_module(name)).values():
+            origin = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+            if isinstance(origin, str) and origin.startswith(f"{_HOME}.") and origin not in found:
+                left.append(origin)
+    return sorted(name.removeprefix("export.").replace(".", "/") for name in found)
 
 
 def _built(

@@ -118,7 +118,11 @@ def small_published(folder: Path) -> Profile:
     }
     torch.save(Wav2Vec2ForCTC(Wav2Vec2Config(**sound)).state_dict(), paths["wav2vec2"])
     clip = CLIPModel(
-        CLIPConfig(vision_config=_CLIP, text_config={**TOWER, "vocab_size": 50}, projection_dim=16)
+        CLIPConfig(
+            vision_config=_CLIP,
+            text_config={**TOWER, "vocab_size": 50, "bos_token_id": 0, "eos_token_id": 1},
+            projection_dim=16,
+        )
     )
     save_model(clip, str(paths["clip"]))
     video = REFERENCE["encode_video"]

@@ -23,7 +23,10 @@ def read_checkpoint(path: Path, part: str | None = None) -> dict[str, torch.Tens
             found = load_file(path)
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError) as error:
+    except pickle.UnpicklingError as error:
+        # torch's own text goes on to say how to let such a file run its code
+        raise WeightsError(f"{path} holds more than tensors, or is no checkpoint: not read") from error
+    except (OSError, SafetensorError, RuntimeError) as error:
         raise WeightsError(f"{path}: {error}") from error
     if part is not None:
         found = found.get(part) if isinstance(found, dict) else None
