@@ -37,7 +37,7 @@ class Schedule:
     steps: int = 2_000
     check_every: int = 25
     patience: int = 12
-    batch: int = 256
+    batch: int = 128
     rate: float = 1e-3
     temperature: float = 0.07
     dropout: float = 0.3
