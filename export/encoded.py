@@ -8,8 +8,9 @@
 | encode_video | frames UINT8 [B, frames, side, side, 3], samples, mask | FP32 [B, 2048] | embedding, native |
 
 ``embedding`` FP32 [B, 1024] is the adapter's, ``native`` what the encoder gives; both are unit norm. A speech
-encoder may give ``logits`` FP32 [B, T, V] too. A trained adapter is ``adapter_<graph>.safetensors`` (weight
-[1024, width], bias [1024]) of the profile's checkpoints.
+encoder may give ``logits`` FP32 [B, T, V] too. A trained adapter is ``adapter_<graph>.safetensors`` of the
+profile's checkpoints: weight [1024, width], bias [1024] and, by the encoder's names, the part of it that is
+trained with the adapter.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import hashlib
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, cast
 
 import torch
@@ -33,13 +35,18 @@ from export.hub import hub_files
 from export.profile import Encoder, Profile
 from export.settings import Settings
 
-__all__ = ["adapter_file", "graphs_of"]
+__all__ = ["adapter_file", "frozen_encoder", "graphs_of"]
 
+_HOME = "export.architectures"
 _NATIVE = {"encode_audio": AUDIO_NATIVE_DIM, "encode_video": VIDEO_NATIVE_DIM}
 
 
 class Architecture(Protocol):
-    """What a module of ``export.architectures`` offers."""
+    """What a module of ``export.architectures`` offers.
+
+    An encoder says the ``width`` of what it gives and, where no publisher has its last part, the name of
+    that part as ``learned``: ``state`` leaves it out, it is trained with the adapter.
+    """
 
     def build(self, config: Mapping[str, Any]) -> nn.Module: ...
     def state(self, files: Mapping[str, Path], config: Mapping[str, Any]) -> dict[str, torch.Tensor]: ...
@@ -108,13 +115,13 @@ def _graph(profile: Profile, name: str, encoder: Encoder) -> Graph:
         return _built(profile, name, encoder, architecture, settings)
 
     sources = tuple(dict.fromkeys(reference.partition("/")[0] for reference in encoder.weights.values()))
-    modules = ("encoded", "encoders", "fetch", "graphs", "hub", f"architectures/{encoder.architecture}")
+    modules = ("encoded", "encoders", "fetch", "graphs", "hub", *_code_of(f"{_HOME}.{encoder.architecture}"))
     timed = ("logits",) if encoder.logits else ()
     return Graph(name, inputs, outputs, sources, build, example, (), timed, modules)
 
 
 def _architecture(profile: Profile, encoder: Encoder) -> Architecture:
-    module = f"export.architectures.{encoder.architecture}"
+    module = f"{_HOME}.{encoder.architecture}"
     try:
         return cast(Architecture, importlib.import_module(module))
     except ModuleNotFoundError as error:
@@ -123,18 +130,42 @@ def _architecture(profile: Profile, encoder: Encoder) -> Architecture:
         raise ProfileError(f"{profile.name}: there is no {module}") from error
 
 
+def frozen_encoder(profile: Profile, name: str, settings: Settings) -> nn.Module:
+    """A graph's encoder with its published weights; what is trained with the adapter is freshly initialised.
+
+    Raises:
+        ProfileError, FetchError, WeightsError
+    """
+    encoder = profile.models[name].encoder
+    assert encoder is not None
+    architecture = _architecture(profile, encoder)
+    module = _fresh(profile, name, encoder, architecture)
+    state = _published(profile, encoder, architecture, settings)
+    if part := getattr(module, "learned", ""):
+        state |= {f"{part}.{key}": value for key, value in module.get_submodule(part).state_dict().items()}
+    _load(module, state, f"{profile.name}: {name}")
+    return module
+
+
+def _code_of(module: str) -> list[str]:
+    """A module of this room and, sorted, those beside it that it uses: a change of one is another encoder."""
+    found, left = set[str](), [module]
+    while left:
+        name = left.pop()
+        found.add(name)
+        for value in vars(importlib.import_module(name)).values():
+            origin = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+            if isinstance(origin, str) and origin.startswith(f"{_HOME}.") and origin not in found:
+                left.append(origin)
+    return sorted(name.removeprefix("export.").replace(".", "/") for name in found)
+
+
 def _built(
     profile: Profile, name: str, encoder: Encoder, architecture: Architecture, settings: Settings
 ) -> nn.Module:
-    """Encoder and adapter with their weights; the generator's state depends on seed and graph alone."""
-    digest = hashlib.sha256(f"{profile.origin.seed} {name}".encode()).digest()
-    torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-    try:
-        module = architecture.build(encoder.config)
-    except (TypeError, ValueError) as error:  # what transformers raises for arguments it does not know
-        raise ProfileError(f"{profile.name}: {encoder.architecture}: {error}") from error
-    width = module.width
-    assert isinstance(width, int)
+    """Encoder and adapter with their weights."""
+    module = _fresh(profile, name, encoder, architecture)
+    width = cast(int, module.width)
     if encoder.adapter == "pad" and width > EMBEDDING_DIM:
         raise ProfileError(
             f"{profile.name}: {name} gives {width} dimensions, which no zeros can be put behind"
@@ -143,18 +174,36 @@ def _built(
         raise ProfileError(f"{profile.name}: {name} must give {_NATIVE[name]} dimensions, not {width}")
     adapter = nn.Linear(width, EMBEDDING_DIM) if encoder.adapter == "linear" else None
     if not profile.origin.is_random:
-        files = {
-            key: hub_files(profile, source, settings)[part]
-            for key, (source, _, part) in (
-                (key, reference.partition("/")) for key, reference in encoder.weights.items()
-            )
-        }
-        _load(module, architecture.state(files, encoder.config), f"{profile.name}: {name}")
+        state = _published(profile, encoder, architecture, settings)
         if adapter is not None:
-            _load(
-                adapter, _trained(adapter_file(profile, name, settings)), f"{profile.name}: adapter of {name}"
-            )
+            trained = _trained(adapter_file(profile, name, settings))
+            own = {key: value for key, value in trained.items() if key in adapter.state_dict()}
+            _load(adapter, own, f"{profile.name}: adapter of {name}")
+            state |= {key: value for key, value in trained.items() if key not in own}
+        _load(module, state, f"{profile.name}: {name}")
     return Encoded(module, adapter, name in _NATIVE, encoder.adapter == "own")
+
+
+def _fresh(profile: Profile, name: str, encoder: Encoder, architecture: Architecture) -> nn.Module:
+    """An encoder freshly initialised; the generator's state depends on seed and graph alone."""
+    digest = hashlib.sha256(f"{profile.origin.seed} {name}".encode()).digest()
+    torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    try:
+        return architecture.build(encoder.config)
+    except (TypeError, ValueError) as error:  # what transformers raises for arguments it does not know
+        raise ProfileError(f"{profile.name}: {encoder.architecture}: {error}") from error
+
+
+def _published(
+    profile: Profile, encoder: Encoder, architecture: Architecture, settings: Settings
+) -> dict[str, torch.Tensor]:
+    files = {
+        key: hub_files(profile, source, settings)[part]
+        for key, (source, _, part) in (
+            (key, reference.partition("/")) for key, reference in encoder.weights.items()
+        )
+    }
+    return architecture.state(files, encoder.config)
 
 
 def _trained(path: Path) -> dict[str, torch.Tensor]:
@@ -162,7 +211,8 @@ def _trained(path: Path) -> dict[str, torch.Tensor]:
         return {name: tensor.float() for name, tensor in load_file(path).items()}
     except (OSError, SafetensorError) as error:
         raise WeightsError(
-            f"{path}: {error}; an adapter into the unified space has to be trained, or use --random-init"
+            f"{path}: {error}; an adapter into the unified space has to be trained "
+            "(python -m training adapters), or use --random-init"
         ) from error
 
 

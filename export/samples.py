@@ -58,14 +58,20 @@ def find_manifest(home: Path) -> Path:
 class Samples:
     """Decoded inputs of a catalogue, per graph, in an order that is fixed by the manifest's content."""
 
-    def __init__(self, manifest: Path, tokenizer: Path, inputs: Inputs | None = None) -> None:
+    def __init__(
+        self,
+        manifest: Path,
+        tokenizer: Path,
+        inputs: Inputs | None = None,
+        limits: Limits | None = None,
+    ) -> None:
         """`inputs` are the sizes of pictures and clips; those of ``lite`` unless said otherwise."""
         self._manifest = manifest
         self._inputs = inputs or Inputs()
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._limits = Limits()
+        self._limits = limits or Limits()
 
     @cached_property
     def sha256(self) -> str:
@@ -116,7 +122,7 @@ class Samples:
                 yield Sample(_meaning(item), split, self.text(item.get("description") or item["title"]))
                 continue
             for entry in _files(item, graph):
-                feed = self._decode(graph, self._manifest.parent / entry["path"])
+                feed = self.decode(graph, self._manifest.parent / entry["path"])
                 if feed is not None:
                     yield Sample(_meaning(item), split, feed)
                     if graph != "encode_audio":
@@ -130,7 +136,8 @@ class Samples:
         row[1, 0, : len(ids)] = 1
         return {"input_ids": row[0], "attention_mask": row[1]}
 
-    def _decode(self, graph: str, path: Path) -> Feed | None:
+    def decode(self, graph: str, path: Path) -> Feed | None:
+        """The arrays of one file; None where it is none that the graph reads, or cannot be read."""
         wanted = {
             "encode_image": Modality.IMAGE,
             "encode_audio": Modality.AUDIO,

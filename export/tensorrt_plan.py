@@ -1,9 +1,8 @@
 """Plans: strongly typed TensorRT engines of the installed graphs, for the GPU that is there.
 
-``python3 -m export.tensorrt_plan --repository DIR --cache DIR`` needs nothing but TensorRT, nvidia-ml-py and
-a model repository in which `python -m export --target tensorrt-graphs` left graphs and profiles. The
-container job runs it, on the libraries of the very image that serves; so does the last step of
-``--target tensorrt``.
+It needs nothing but TensorRT, nvidia-ml-py and a model repository in which `python -m export --target
+tensorrt-graphs` left graphs and profiles. The container job (``export.tensorrt_job``) runs it, on the
+libraries of the very image that serves; so does the last step of ``--target tensorrt``.
 
 A plan holds for one version of TensorRT and one compute capability. It is kept in the cache under both and
 the hash of its graph, beside the timing cache of that pair, and put into the model's version folder under the
@@ -12,13 +11,11 @@ name that ``configs/tensorrt.pbtxt`` gives to the capability.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import importlib
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +24,16 @@ from typing import Any
 
 from export.errors import NoGpuError, PlanError, TensorRTError
 
-__all__ = ["CAPABILITIES", "GRAPH", "MANIFEST", "Device", "build_plans", "find_device", "plan_name"]
+__all__ = [
+    "CAPABILITIES",
+    "GRAPH",
+    "MANIFEST",
+    "Device",
+    "build_plans",
+    "find_device",
+    "newest_manifests",
+    "plan_name",
+]
 
 GRAPH, MANIFEST = "model.tensorrt.onnx", "tensorrt.json"
 CAPABILITIES = ("7.5", "8.0", "8.6", "8.7", "8.9", "9.0", "10.0", "10.3", "12.0", "12.1")
@@ -122,7 +128,7 @@ def build_plans(
     Raises:
         TensorRTError: there is no graph, one is not the file that its manifest names, or TensorRT fails.
     """
-    found = [path for path in sorted(repository.glob(f"*/[1-9]*/{MANIFEST}")) if _is_newest(path.parent)]
+    found = newest_manifests(repository)
     chosen = [path for path in found if not models or path.parent.parent.name in models]
     if not chosen:
         raise TensorRTError(
@@ -234,8 +240,12 @@ def _deadline(trt: Any, until: float) -> Any:
     return Deadline()
 
 
+def newest_manifests(repository: Path) -> list[Path]:
+    """``tensorrt.json`` of every model whose newest version has one: containers serve that version."""
+    return [path for path in sorted(repository.glob(f"*/[1-9]*/{MANIFEST}")) if _is_newest(path.parent)]
+
+
 def _is_newest(version: Path) -> bool:
-    """Containers serve the newest version of a model."""
     numbers = [int(each.name) for each in version.parent.glob("[1-9]*") if each.name.isdecimal()]
     return version.name.isdecimal() and int(version.name) == max(numbers)
 
@@ -264,21 +274,3 @@ def _copy(source: Path, target: Path) -> None:
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """See the module's description."""
-    parser = argparse.ArgumentParser(prog="python3 -m export.tensorrt_plan", description=__doc__)
-    parser.add_argument("--repository", type=Path, required=True)
-    parser.add_argument("--cache", type=Path, required=True)
-    asked = parser.parse_args(arguments)
-    try:
-        build_plans(asked.repository, asked.cache, find_device())
-    except (TensorRTError, OSError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

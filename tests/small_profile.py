@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import published_slowfast
+import torch
+from safetensors.torch import save_model
+from transformers import (
+    BertConfig,
+    BertForPreTraining,
+    CLIPConfig,
+    CLIPModel,
+    Wav2Vec2Config,
+    Wav2Vec2ForCTC,
+)
 
 from export.profile import Origin, Profile, load_profile
 
@@ -83,3 +96,36 @@ def small_profile(seed: int = 0, name: str = "reference") -> Profile:
         model["measured"], model["batches"] = 16, (1, 2)
         model["int8"]["integers_min"] = 0.001  # most of their weights are adapters, which stay FP32
     return Profile.model_validate(content)
+
+
+def small_published(folder: Path) -> Profile:
+    """Small `reference`; random weights below `folder`, in the published files, names and formats."""
+    content = small_profile().model_dump()
+    content["origin"] = {"kind": "folder", "folder": folder}
+    for source in content["hub"].values():
+        for file in source["files"].values():
+            file["sha256"] = None
+    profile = Profile.model_validate(content)
+    paths = {
+        name: folder / name / next(iter(source.files.values())).path for name, source in profile.hub.items()
+    }
+    for path in paths.values():
+        path.parent.mkdir(parents=True)
+    torch.manual_seed(0)
+    save_model(BertForPreTraining(BertConfig(**REFERENCE["encode_text"])), str(paths["bert"]))
+    sound = {
+        key: value for key, value in REFERENCE["encode_audio"].items() if key not in ("width", "pooling")
+    }
+    torch.save(Wav2Vec2ForCTC(Wav2Vec2Config(**sound)).state_dict(), paths["wav2vec2"])
+    clip = CLIPModel(
+        CLIPConfig(
+            vision_config=_CLIP,
+            text_config={**TOWER, "vocab_size": 50, "bos_token_id": 0, "eos_token_id": 1},
+            projection_dim=16,
+        )
+    )
+    save_model(clip, str(paths["clip"]))
+    video = REFERENCE["encode_video"]
+    motion = published_slowfast.random_state(video["depths"], video["channels"])
+    torch.save({"model_state": motion}, paths["slowfast"])
+    return profile

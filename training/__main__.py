@@ -3,6 +3,7 @@
 python -m training finetune                                 the image encoder's last blocks, by hand and first
 python -m training finetune-text                            the text encoder, by hand and first
 python -m training --profile lite                           the heads and the calibration
+python -m training adapters --profile reference             adapters of encoders from elsewhere
 python -m training fusion --grpc HOST:PORT --catalogue ...  weights of evidence, on what a system finds
 python -m training rerank --grpc HOST:PORT --triton ...     the re-ranker, on what a system finds
 python -m training speech                                   whether anybody speaks in a sound
@@ -29,6 +30,7 @@ from rich.table import Table
 
 from catalogue.errors import CatalogueError
 from export.errors import ExportError
+from export.profile import Origin, load_profile
 from export.settings import Settings
 from queries import QueriesError
 from training.errors import TrainingError
@@ -58,6 +60,28 @@ def main(context: typer.Context, profile: Profile = "lite", seed: Seed = 0) -> N
     with _failing(), _bars() as progress:
         metrics = train(profile, Settings(), _threads(), progress, seed)
     _show(metrics)
+
+
+@app.command("adapters")
+def adapters_command(
+    profile: Profile = "reference",
+    weights_from: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, exists=True, help="Weights of hubs from FOLDER/<source>/<file>."),
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Adapters of a profile's frozen encoders into one space, on the stamps."""
+    from training.adapter_run import train_adapters
+
+    origin = Origin(kind="folder", folder=weights_from.absolute()) if weights_from else Origin()
+    with _failing(), _bars() as progress:
+        metrics = train_adapters(load_profile(profile, origin), Settings(), _threads(), progress, seed)
+    table = Table("graph", "learned from", "NDCG@10 at first", "trained", title="Validation, with texts")
+    for name, found in metrics["graphs"].items():
+        row = found["inputs"], f"{found['curve'][0][2]:.3f}", f"{found['ndcg@10']:.3f}"
+        table.add_row(name, *map(str, row))
+    Console().print(table)
 
 
 @app.command("finetune")

@@ -42,17 +42,19 @@ def save_heads(heads: Heads, folder: Path) -> None:
         save_tensors(state, folder / f"{name}.safetensors", configs.get(name, {}))
 
 
-def save_tensors(state: dict[str, torch.Tensor], path: Path, config: object) -> None:
+def save_tensors(
+    state: dict[str, torch.Tensor], path: Path, config: object, max_bytes: int = MAX_BYTES
+) -> None:
     """One safetensors file with `config` as JSON in its metadata; it appears whole or not at all.
 
     Raises:
-        TrainingError: it would be larger than MAX_BYTES.
+        TrainingError: it would be larger than `max_bytes`.
     """
     partial = path.with_suffix(".partial")
     save_file(state, partial, metadata={"config": json.dumps(config)})
-    if partial.stat().st_size > MAX_BYTES:
+    if partial.stat().st_size > max_bytes:
         partial.unlink()
-        raise TrainingError(f"{path.name} would be larger than {MAX_BYTES} bytes")
+        raise TrainingError(f"{path.name} would be larger than {max_bytes} bytes")
     partial.chmod(0o644)  # safetensors writes files that only their owner may read
     partial.replace(path)
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import imagehash
 import numpy as np
@@ -17,7 +18,14 @@ from training.augment import view
 from training.encoders import Encoders
 from training.store import Arrays, FeatureStore
 
-__all__ = ["NEAR_DUPLICATE_BITS", "PictureFeatures", "encode_pictures", "hash_distances"]
+__all__ = [
+    "LIMITS",
+    "NEAR_DUPLICATE_BITS",
+    "PictureFeatures",
+    "encode_pictures",
+    "hash_distances",
+    "hash_pictures",
+]
 
 HASH_SIDE = 16
 NEAR_DUPLICATE_BITS = 50
@@ -83,13 +91,31 @@ def hash_distances(left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) ->
     return (a @ (1 - b).T + (1 - a) @ b.T).astype(np.int32)
 
 
+def hash_pictures(paths: Sequence[Path], store: FeatureStore) -> npt.NDArray[np.uint8]:
+    """Perceptual hashes of pictures, uint8 [n, 256] of bits.
+
+    Raises:
+        MediaError: a picture cannot be read.
+    """
+
+    def compute(rows: Sequence[int]) -> Arrays:
+        found = [_hash(image_input(decode_image(paths[row].read_bytes(), LIMITS))) for row in rows]
+        return {"hashes": np.stack(found)}
+
+    keys = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    return store.get("picture-hashes", "hashes-1", keys, compute)["hashes"].astype(np.uint8)
+
+
+def _hash(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return np.asarray(imagehash.phash(Image.fromarray(pixels), hash_size=HASH_SIDE).hash, np.uint8).ravel()
+
+
 def _prepare(data: bytes, key: str, views: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]] | None:
     try:
         picture = decode_image(data, LIMITS)
     except MediaError:
         return None
     whole = image_input(picture)
-    hashed = imagehash.phash(Image.fromarray(whole), hash_size=HASH_SIDE).hash
     first = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4])
     pixels = [whole, *(view(picture, first + number) for number in range(1, views))]
-    return np.stack(pixels), np.asarray(hashed, np.uint8).ravel()
+    return np.stack(pixels), _hash(whole)

@@ -20,6 +20,7 @@ from training.classwords import load_class_words
 from training.contrastive import Curve, fit_learned
 from training.dataset import Dataset, load_dataset
 from training.encoders import Encoders
+from training.errors import TrainingError
 from training.figures import ndcg
 from training.learned_selection import choose_learned, other_pairs
 from training.plots import plot_curves
@@ -54,7 +55,12 @@ def train(
     """
     torch.set_num_threads(threads)
     started = time.monotonic()
-    encoders = Encoders(load_profile(profile_name), settings, threads)
+    profile = load_profile(profile_name)
+    if any(model.encoder for model in profile.models.values()):
+        raise TrainingError(
+            f"{profile_name} has encoders of its own: `python -m training adapters --profile {profile_name}`"
+        )
+    encoders = Encoders(profile, settings, threads)
     store = FeatureStore(settings.cache / "features", progress)
     data = load_dataset(settings, encoders, store)
     class_names = [item.lemmas[0] for item in load_class_words(settings)]

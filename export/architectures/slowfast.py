@@ -5,17 +5,23 @@ model zoo.
 Two ResNet-50s read one clip: the slow one few frames and many channels, the fast one all frames and an eighth
 of the channels. After the stem and each of the first three stages what the fast one sees is joined to the
 slow one. In the slow pathway only the last two stages look over time.
+
+Weights are those of PyTorchVideo's `slowfast_r50` (Kinetics-400), whose names ``renamed`` reads.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  (torch's own convention)
 
-__all__ = ["SlowFast"]
+from export.errors import WeightsError
+
+__all__ = ["SlowFast", "renamed"]
 
 ALPHA = 4
 """Frames of the fast pathway for each of the slow one."""
@@ -23,6 +29,19 @@ _BETA = 8
 """Channels of the slow pathway for each of the fast one."""
 _EXPANSION = 4
 _LATERAL = 7
+
+_PATHWAYS = {"0": "slow", "1": "fast"}
+_KINDS = {"conv": 0, "norm": 1}
+"""Where the two stand in ``_ConvNorm``."""
+_STEM = re.compile(r"blocks\.0\.multipathway_blocks\.(?P<way>[01])\.(?P<kind>conv|norm)\.(?P<rest>\w+)")
+_FUSION = re.compile(
+    r"blocks\.(?P<stage>\d+)\.multipathway_fusion\.(?P<kind>conv|norm)(?:_fast_to_slow)?\.(?P<rest>\w+)"
+)
+_BLOCK = re.compile(
+    r"blocks\.(?P<stage>[1-9])\.multipathway_blocks\.(?P<way>[01])\.res_blocks\.(?P<block>\d+)"
+    r"\.(?:branch1_(?P<short>conv|norm)|branch2\.(?P<kind>conv|norm)_(?P<place>[abc]))\.(?P<rest>\w+)"
+)
+_CLASSES = re.compile(r"blocks\.\d+\.proj\.(weight|bias)")
 
 
 class _ConvNorm(nn.Sequential):
@@ -86,7 +105,10 @@ class SlowFast(nn.Module):
         self.width = slow_in + fast_in
 
     def forward(self, clip: torch.Tensor) -> torch.Tensor:
-        slow = _shrunk(F.relu(self.slow_stem(clip[:, :, ::ALPHA])))
+        # The frames that the published weights were trained on: evenly from the first to the last.
+        frames = int(clip.shape[2])
+        chosen = torch.linspace(0, frames - 1, frames // ALPHA, device="cpu").long().to(clip.device)
+        slow = _shrunk(F.relu(self.slow_stem(clip.index_select(2, chosen))))
         fast = _shrunk(F.relu(self.fast_stem(clip)))
         for lateral, slow_stage, fast_stage in zip(
             self.laterals, self.slow_stages, self.fast_stages, strict=True
@@ -104,3 +126,25 @@ def _stage(inputs: int, inner: int, depth: int, time: int, stride: int) -> nn.Se
 
 def _shrunk(x: torch.Tensor) -> torch.Tensor:
     return F.max_pool3d(x, kernel_size=(1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
+
+
+def renamed(published: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """PyTorchVideo's tensors by the names of ``SlowFast``; its last layer, over classes, is left out.
+
+    Raises:
+        WeightsError: a tensor is none of PyTorchVideo's SlowFast.
+    """
+    return {_name(name): tensor for name, tensor in published.items() if not _CLASSES.fullmatch(name)}
+
+
+def _name(published: str) -> str:
+    if found := _STEM.fullmatch(published):
+        return f"{_PATHWAYS[found['way']]}_stem.{_KINDS[found['kind']]}.{found['rest']}"
+    if found := _FUSION.fullmatch(published):
+        return f"laterals.{found['stage']}.{_KINDS[found['kind']]}.{found['rest']}"
+    if found := _BLOCK.fullmatch(published):
+        place = {None: "shortcut", "a": "first", "b": "second", "c": "third"}[found["place"]]
+        stages = f"{_PATHWAYS[found['way']]}_stages.{int(found['stage']) - 1}"
+        kind = _KINDS[found["short"] or found["kind"]]
+        return f"{stages}.{found['block']}.{place}.{kind}.{found['rest']}"
+    raise WeightsError(f"{published} is no tensor of PyTorchVideo's SlowFast")

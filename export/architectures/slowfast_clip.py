@@ -1,10 +1,13 @@
-"""Motion by SlowFast, appearance by CLIP, joined by one trained matrix: a clip's 2,048 dimensions."""
+"""Motion by SlowFast, appearance by CLIP, joined by one trained matrix: a clip's 2,048 dimensions.
+
+That matrix is trained with the adapter.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -12,7 +15,7 @@ from torch.nn.functional import normalize
 
 from export.architectures import clip_vision
 from export.architectures.checkpoints import read_checkpoint
-from export.architectures.slowfast import SlowFast
+from export.architectures.slowfast import SlowFast, renamed
 
 __all__ = ["build", "state"]
 
@@ -25,6 +28,8 @@ class SlowFastClip(nn.Module):
     T is a multiple of 4. CLIP reads ``stills`` of the frames, evenly chosen; its mean, of unit norm, and that
     of SlowFast are joined. The sound track is not read.
     """
+
+    learned: ClassVar[str] = "fusion"
 
     def __init__(self, motion: SlowFast, clip: clip_vision.ClipVision, stills: int, width: int) -> None:
         super().__init__()
@@ -51,9 +56,8 @@ def build(config: Mapping[str, Any]) -> SlowFastClip:
 
 
 def state(files: Mapping[str, Path], config: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """``clip``: a checkpoint of CLIPModel; ``motion``, ``fusion``: ours, by their names here."""
+    """``clip``: a checkpoint of CLIPModel; ``motion``: PyTorchVideo's of SlowFast."""
     clip = clip_vision.state({"weights": files["clip"]}, config["clip"])
+    motion = renamed(read_checkpoint(files["motion"], "model_state"))
     found = {f"clip.{name}": tensor for name, tensor in clip.items()}
-    for part in ("motion", "fusion"):
-        found |= {f"{part}.{name}": tensor for name, tensor in read_checkpoint(files[part]).items()}
-    return found
+    return found | {f"motion.{name}": tensor for name, tensor in motion.items()}

@@ -2,14 +2,14 @@
 
 The pooling weighs each frame by a small network and takes the weighted mean (Okabe et al. 2018, "Attentive
 statistics pooling", arXiv:1803.10963, its mean). It is no part of the published checkpoint: it is trained
-with the adapter and comes from a file of its own.
+with the adapter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -44,6 +44,8 @@ class Wav2Vec2(nn.Module):
     what was computed from unmasked samples. Frames are 20 ms apart; logits of masked frames say "blank".
     Sounds of less than one frame (25 ms) are read with the silence after them; a row without any gives zeros.
     """
+
+    learned: ClassVar[str] = "pool"
 
     def __init__(self, model: Wav2Vec2ForCTC, width: int, pooled: int) -> None:
         super().__init__()
@@ -100,7 +102,7 @@ def build(config: Mapping[str, Any]) -> Wav2Vec2:
 
 
 def state(files: Mapping[str, Path], _: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """``weights``: a checkpoint of Wav2Vec2ForCTC; ``pooling``: the trained pooling, by its own names."""
+    """``weights``: a checkpoint of Wav2Vec2ForCTC."""
     found = {}
     for name, tensor in read_checkpoint(files["weights"]).items():
         name = name.replace("conv.weight_g", "conv.parametrizations.weight.original0")
@@ -109,5 +111,4 @@ def state(files: Mapping[str, Path], _: Mapping[str, Any]) -> dict[str, torch.Te
             found[f"ctc.{name.removeprefix('lm_head.')}"] = tensor
         elif name.startswith("wav2vec2."):
             found[name] = tensor
-    found |= {f"pool.{name}": tensor for name, tensor in read_checkpoint(files["pooling"]).items()}
     return found

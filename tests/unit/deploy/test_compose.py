@@ -73,7 +73,7 @@ def test_the_gpu_serves_plans_that_a_job_has_built() -> None:
     dockerfile = (ROOT / plans["build"]["dockerfile"]).read_text()
     assert plans["build"] == triton["build"] | {"target": "plans"}
     assert {"FROM base AS plans", "FROM base AS server"} <= set(dockerfile.splitlines()), "one TensorRT"
-    assert 'ENTRYPOINT ["python3", "-m", "export.tensorrt_plan"]' in dockerfile
+    assert 'ENTRYPOINT ["python3", "-m", "export.tensorrt_job"]' in dockerfile
     for model in load_profile("lite").tensorrt:
         assert (ROOT / "model_repository" / model / "configs" / "tensorrt.pbtxt").is_file()
 

@@ -39,6 +39,19 @@ def documents() -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
+def merged(whole: Any, patch: Any) -> Any:
+    """A strategic merge, as far as the patches here need it: lists by name, those without are replaced."""
+    if isinstance(whole, dict) and isinstance(patch, dict):
+        return whole | {key: merged(whole[key], patch[key]) if key in whole else patch[key] for key in patch}
+    if isinstance(whole, list) and all(
+        isinstance(each, dict) and "name" in each for each in [*whole, *patch]
+    ):
+        known = {each["name"]: each for each in whole}
+        named_ones = {each["name"]: merged(known.get(each["name"], {}), each) for each in patch}
+        return list((known | named_ones).values())
+    return patch
+
+
 WHOLE = [(path, each) for path, each in documents() if not path.startswith("overlays/")]
 NATIVE = [(path, each) for path, each in WHOLE if not each["apiVersion"].startswith(FOREIGN)]
 
@@ -52,17 +65,37 @@ def named(kind: str, name: str, folder: str = "") -> dict[str, Any]:
     return found
 
 
+def on_gpus() -> list[dict[str, Any]]:
+    """What the overlay `gpu` makes of the base, and what it adds."""
+    folder = FOLDER / "overlays/gpu"
+    content = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    added = [entry for entry in content["resources"] if entry.endswith(".yaml")]
+    return [
+        merged(
+            named(patch["target"]["kind"], patch["target"]["name"]),
+            yaml.safe_load((folder / patch["path"]).read_text()),
+        )
+        for patch in content["patches"]
+    ] + [yaml.safe_load((folder / entry).read_text()) for entry in added]
+
+
+GPU = {f"{each['kind']}/{each['metadata']['name']}": each for each in on_gpus()}
+
+
 def pods() -> list[tuple[str, dict[str, Any]]]:
     kinds = ("Deployment", "StatefulSet", "Job")
+    gpu = [(f"gpu/{each['metadata']['name']}", each) for each in GPU.values()]
     return [
-        (each["metadata"]["name"], each["spec"]["template"]["spec"])
-        for _, each in NATIVE
+        (name, each["spec"]["template"]["spec"])
+        for name, each in [*((each["metadata"]["name"], each) for _, each in NATIVE), *gpu]
         if each["kind"] in kinds
     ]
 
 
 @pytest.mark.parametrize(
-    "document", [each for _, each in NATIVE], ids=lambda each: f"{each['kind']}-{each['metadata']['name']}"
+    "document",
+    [*(each for _, each in NATIVE), *GPU.values()],
+    ids=lambda each: f"{each['kind']}-{each['metadata']['name']}",
 )
 def test_a_manifest_fits_the_schema(document: dict[str, Any]) -> None:
     kubernetes_validate.validate(document, VERSION, strict=True)
@@ -95,19 +128,26 @@ def test_a_pod_is_restricted_and_bounded(name: str, pod: dict[str, Any]) -> None
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    for container in pod["containers"]:
+    for container in [*pod.get("initContainers", []), *pod["containers"]]:
         security = container["securityContext"]
         assert security["readOnlyRootFilesystem"] is True
         assert security["allowPrivilegeEscalation"] is False
         assert security["capabilities"] == {"drop": ["ALL"]}
         assert set(container["resources"]) == {"requests", "limits"}
-        if name != "export":
+        if name.removeprefix("gpu/") != "export" and container in pod["containers"]:
             assert {"readinessProbe", "livenessProbe"} <= set(container)
 
 
 def test_images_and_users_are_those_of_the_compose_file() -> None:
     services = COMPOSE["services"]
-    sources = {"triton": "triton-cpu", "orchestrator": "orchestrator", "redis": "redis", "export": "export"}
+    sources = {
+        "triton": "triton-cpu",
+        "orchestrator": "orchestrator",
+        "redis": "redis",
+        "export": "export",
+        "gpu/triton": "triton-gpu",
+        "gpu/export": "graphs",
+    }
     for name, pod in pods():
         service = services[sources[name]]
         assert pod["containers"][0]["image"] == service["image"]
@@ -120,11 +160,40 @@ def test_images_and_users_are_those_of_the_compose_file() -> None:
 def test_triton_gets_the_flags_that_serving_generates() -> None:
     plain = named("Deployment", "triton")["spec"]["template"]["spec"]["containers"][0]
     assert plain["args"] == container_flags(gpu=False)
-    patch = yaml.safe_load((FOLDER / "overlays/gpu/triton.yaml").read_text())
-    patched = patch["spec"]["template"]["spec"]["containers"][0]
-    assert patched["name"] == plain["name"]
-    assert patched["args"] == container_flags(gpu=True)
+    (patched,) = GPU["Deployment/triton"]["spec"]["template"]["spec"]["containers"]
+    assert patched["args"] == COMPOSE["services"]["triton-gpu"]["command"]
     assert patched["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_a_gpu_server_serves_plans_that_its_own_node_has_built() -> None:
+    """As compose does: graphs by the export, plans on the image that serves, then Triton."""
+    services = COMPOSE["services"]
+    (export,) = GPU["Job/export"]["spec"]["template"]["spec"]["containers"]
+    assert export["command"] == services["graphs"]["command"]
+    pod = GPU["Deployment/triton"]["spec"]["template"]["spec"]
+    ((plans,), (triton,)) = pod["initContainers"], pod["containers"]
+    assert (plans["image"], plans["args"]) == (services["plans"]["image"], services["plans"]["command"])
+    security = plans["securityContext"]
+    assert f"{security['runAsUser']}:{security['runAsGroup']}" == services["plans"]["user"]
+    assert plans["resources"]["limits"]["nvidia.com/gpu"] == triton["resources"]["limits"]["nvidia.com/gpu"]
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    claims = [
+        each["persistentVolumeClaim"]["claimName"]
+        for each in volumes.values()
+        if "persistentVolumeClaim" in each
+    ]
+    assert sorted(claims) == ["models", "plans"], "a claim is mounted once in a pod, or some drivers hang"
+    assert not volumes["models"]["persistentVolumeClaim"]["readOnly"]
+    mounts = [
+        {each["mountPath"]: each for each in container["volumeMounts"]} for container in (plans, triton)
+    ]
+    assert [each["/models"].get("readOnly", False) for each in mounts] == [False, True]
+    repository, cache = plans["args"][1::2]
+    assert (mounts[0][repository]["name"], mounts[0][cache]["name"]) == ("models", "plans")
+    kept = GPU["PersistentVolumeClaim/plans"]["spec"]
+    assert kept["accessModes"] == named("PersistentVolumeClaim", "models")["spec"]["accessModes"]
+    writes = named("Job", "export")["spec"]["template"]["spec"]["securityContext"]["fsGroup"]
+    assert pod["securityContext"]["fsGroup"] == writes == security["runAsGroup"]
 
 
 def test_the_orchestrators_settings_exist_and_fit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,6 +190,12 @@ def test_every_graph_exports_and_quantises(name: str, model: str, tmp_path: Path
     assert integer_share(small) > integer_share(full) == 0
 
 
+def test_a_change_of_what_an_encoder_is_made_of_makes_it_again() -> None:
+    modules = graphs_of(load_profile("reference"))["encode_video"].modules
+    used = {name.partition("/")[2] for name in modules if name.startswith("architectures/")}
+    assert used == {"slowfast_clip", "slowfast", "clip_vision", "checkpoints"}
+
+
 def test_random_weights_come_from_the_seed_alone() -> None:
     def weights(seed: int, model: str = "encode_image") -> torch.Tensor:
         profile = small_profile(seed)

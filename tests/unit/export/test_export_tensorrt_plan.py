@@ -6,6 +6,8 @@ import hashlib
 import json
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from typer.testing import CliRunner
 from export.__main__ import app
 from export.errors import NoGpuError, ProfileError, TensorRTError
 from export.profile import Range, TensorRT, load_profile
+from export.tensorrt_job import alone, check_whole
 from export.tensorrt_plan import GRAPH, MANIFEST, Device, build_plans, find_device, plan_name
 from export.tensorrt_shapes import BUCKETS, covers, profiles
 
@@ -101,6 +104,49 @@ def test_other_shapes_or_another_graph_are_built_again(tmp_path: Path) -> None:
         build_plans(tmp_path / "models", cache, DEVICE, build=build, say=lambda _: None)
 
 
+def test_the_job_waits_for_an_export_that_is_still_writing(tmp_path: Path) -> None:
+    with pytest.raises(TensorRTError, match=r"no finished export.*let it end first"):
+        check_whole(tmp_path)
+    for model in ("encode_text", "encode_image"):
+        install(tmp_path, model, "1", b"graph")
+    named = {model: hashlib.sha256(b"graph").hexdigest() for model in ("encode_text", "encode_image")}
+    said = tmp_path / "embedding.json"
+    said.write_text(json.dumps({"tensorrt": named}))
+    check_whole(tmp_path)
+    install(tmp_path, "encode_text", "2", b"next")
+    with pytest.raises(TensorRTError, match="other graphs of encode_text: let the export end first"):
+        check_whole(tmp_path)
+    said.write_text(json.dumps({"tensorrt": {**named, "rerank": "0" * 64}}))
+    with pytest.raises(TensorRTError, match="other graphs of encode_text, rerank"):
+        check_whole(tmp_path)
+    said.write_text("{}")
+    with pytest.raises(TensorRTError, match="--target tensorrt-graphs"):
+        check_whole(tmp_path)
+
+
+def test_jobs_go_one_after_the_other(tmp_path: Path) -> None:
+    """Two servers that start together: the second one finds the plans of the first."""
+    install(tmp_path / "models", "encode_text", "1", b"graph")
+    build, began, cache = Builder(), threading.Event(), tmp_path / "cache"
+
+    def slow(graph: Path, shapes: list[Any], timing: Path) -> bytes:
+        began.set()
+        time.sleep(0.3)
+        return build(graph, shapes, timing)
+
+    def job() -> None:
+        with alone(cache):
+            build_plans(tmp_path / "models", cache, DEVICE, build=slow, say=lambda _: None)
+
+    jobs = [threading.Thread(target=job) for _ in range(2)]
+    jobs[0].start()
+    assert began.wait(10)
+    jobs[1].start()
+    for each in jobs:
+        each.join(10)
+    assert len(build.asked) == 1
+
+
 def test_without_graphs_it_says_which_command_makes_them(tmp_path: Path) -> None:
     with pytest.raises(TensorRTError, match="--target tensorrt-graphs"):
         build_plans(tmp_path, tmp_path / "cache", DEVICE, build=Builder())
@@ -119,7 +165,7 @@ def test_the_job_of_the_container_says_so_too(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "export.tensorrt_plan",
+        "export.tensorrt_job",
         "--repository",
         str(tmp_path),
         "--cache",
