@@ -167,7 +167,7 @@ def write_embedding(
     if RERANK in named:
         content["rerank"] = {**named[RERANK], "default_for": default_for(settings, profile)}
     if ATTEND in named:
-        content["attend"] = {**named[ATTEND], "kinds": attention_kinds(settings, profile.name)}
+        content["attend"] = {**named[ATTEND], "kinds": attention_kinds(settings, profile)}
     write_atomically(settings.model_repository / "embedding.json", json.dumps(content, indent=1) + "\n")
     return embedding_version
 

@@ -11,17 +11,16 @@ import re
 import shutil
 from pathlib import Path
 
-from export.attention_steps import ATTEND
+from export.attention_steps import ATTEND, has_attention
 from export.errors import InstallError
-from export.profile import Inputs, Profile
+from export.profile import DEFAULT, Inputs, Profile
 from export.records import write_atomically
-from export.reranker_steps import RERANK, is_random
+from export.reranker_steps import RERANK, has_reranker
 from export.settings import ROOT, Settings
 
 __all__ = ["is_default", "lay_out", "settings_of"]
 
 TEMPLATE = ROOT / "model_repository"
-DEFAULT = "lite"
 TRANSCRIBE = "transcribe_audio"
 _SHARED_STEPS = ("tokens.py", "vocabulary.py")
 """Of transcription, also read by the one that reads logits."""
@@ -46,14 +45,17 @@ def lay_out(profile: Profile, settings: Settings) -> None:
     Raises:
         InstallError: the committed repository has not the sizes that are to be replaced, or nothing can be
             written.
+        WeightsError: a trained model on embeddings is damaged.
     """
     if is_default(profile):
         return
+    # models on embeddings belong to the encoders that they were trained on
+    there = {RERANK: has_reranker(settings, profile), ATTEND: has_attention(settings, profile)}
     try:
         for source in sorted(TEMPLATE.glob("*/config.pbtxt")):
             model = source.parent
-            if model.name == ATTEND or (model.name == RERANK and not is_random(profile)):
-                continue  # models on embeddings belong to the encoders that they were trained on
+            if not there.get(model.name, True):
+                continue
             target = settings.model_repository / model.name
             for config in (source, *sorted(model.glob("configs/*.pbtxt"))):
                 text = resized(config.read_text(encoding="utf-8"), profile.inputs)

@@ -75,9 +75,10 @@ def small_profile(seed: int = 0, name: str = "reference") -> Profile:
     content = load_profile(name, Origin(kind="random", seed=seed)).model_dump()
     content["inputs"] = {"side_px": 64, "frames": 8}
     content["gate"] |= {"seconds": 0.01}
-    if content["reranker"]:
-        content["reranker"] = {"layers": 1, "width": 32, "heads": 2, "hidden": 32}
-    content["rerank"]["integers_min"] = 0.001
+    for size, recipe in (("reranker", "rerank"), ("attention", "attend")):
+        if content[size]:
+            content[size] = {"layers": 1, "width": 32, "heads": 2, "hidden": 32}
+        content[recipe]["integers_min"] = 0.001
     for graph, model in content["models"].items():
         model["encoder"]["config"] = CONFIGS[name][graph]
         model["measured"], model["batches"] = 16, (1, 2)
