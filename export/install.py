@@ -181,7 +181,7 @@ def _holds(folder: Path, hashes: Mapping[str, str]) -> bool:
     there = {
         path.name: file_sha256(path)
         for path in folder.glob("*")
-        if path.suffix in (".onnx", ".data") and not path.name.startswith("model.tensorrt.")
+        if path.suffix in (".onnx", ".data") and not path.name.startswith(("model.tensorrt.", "tensorrt."))
     }
     return (folder / "manifest.json").is_file() and there == hashes
 

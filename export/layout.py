@@ -73,13 +73,14 @@ def lay_out(profile: Profile, settings: Settings) -> None:
 
 def _hear_by_logits(repository: Path, symbols: int) -> None:
     """Transcription reads what the encoder's CTC head says, in place of a model of its own."""
-    encoder = repository / "encode_audio" / "config.pbtxt"
+    folder = repository / "encode_audio"
     native = '{ name: "native", data_type: TYPE_FP32, dims: [ 512 ] }'
     logits = f'{native},\n  {{ name: "logits", data_type: TYPE_FP32, dims: [ -1, {symbols} ] }}'
-    text = encoder.read_text(encoding="utf-8")
-    if text.count(native) != 1:
-        raise InstallError(f"{encoder} does not name its outputs as expected")
-    write_atomically(encoder, text.replace(native, logits))
+    for encoder in (folder / "config.pbtxt", *sorted(folder.glob("configs/*.pbtxt"))):
+        text = encoder.read_text(encoding="utf-8")
+        if text.count(native) != 1:
+            raise InstallError(f"{encoder} does not name its outputs as expected")
+        write_atomically(encoder, text.replace(native, logits))
     source, target = TEMPLATE / TRANSCRIBE, repository / TRANSCRIBE
     shutil.rmtree(target)
     write_atomically(target / "config.pbtxt", (source / "configs" / "ctc.pbtxt").read_text(encoding="utf-8"))
@@ -95,7 +96,15 @@ def _copy(step: Path, folder: Path) -> None:
 def resized(config: str, inputs: Inputs) -> str:
     """A configuration with the sizes of ``inputs`` in place of those of ``lite``."""
     lite = Inputs()
-    picture = rf"(dims: \[ ){lite.side_px}, {lite.side_px}, 3 \]"
-    clip = rf"(dims: \[ ){lite.frames}, {lite.side_px}, {lite.side_px}, 3 \]"
-    text = re.sub(picture, rf"\g<1>{inputs.side_px}, {inputs.side_px}, 3 ]", config)
-    return re.sub(clip, rf"\g<1>{inputs.frames}, {inputs.side_px}, {inputs.side_px}, 3 ]", text)
+    # as tensors have them, and as the profiles of TensorRT's execution provider do, behind the batch
+    for before, mark, after in ((r"dims: \[ ", ", ", r" \]"), (r":\d+x", "x", r"(?=[,\"])")):
+        for sizes, others in (
+            ((lite.side_px, lite.side_px, 3), (inputs.side_px, inputs.side_px, 3)),
+            (
+                (lite.frames, lite.side_px, lite.side_px, 3),
+                (inputs.frames, inputs.side_px, inputs.side_px, 3),
+            ),
+        ):
+            found, instead = (mark.join(map(str, each)) for each in (sizes, others))
+            config = re.sub(rf"({before}){found}({after})", rf"\g<1>{instead}\g<2>", config)
+    return config

@@ -20,14 +20,23 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from export.errors import NoGpuError, PlanError, TensorRTError
 
-__all__ = ["CAPABILITIES", "GRAPH", "MANIFEST", "Device", "build_plans", "find_device", "plan_name"]
+__all__ = [
+    "CAPABILITIES",
+    "GRAPH",
+    "MANIFEST",
+    "Device",
+    "build_plans",
+    "find_device",
+    "graph_digest",
+    "plan_name",
+]
 
 GRAPH, MANIFEST = "model.tensorrt.onnx", "tensorrt.json"
 CAPABILITIES = ("7.5", "8.0", "8.6", "8.7", "8.9", "9.0", "10.0", "10.3", "12.0", "12.1")
@@ -54,6 +63,13 @@ class Device:
 def plan_name(capability: str) -> str:
     """File of the plan for a compute capability, "8.6" -> ``model.sm86.plan``."""
     return f"model.sm{capability.replace('.', '')}.plan"
+
+
+def graph_digest(graph: Mapping[str, Any]) -> str:
+    """What names a graph, of the manifest's ``graph`` entry: tensors that stand beside it are part of it."""
+    if not graph.get("beside"):
+        return str(graph["sha256"])
+    return hashlib.sha256(json.dumps(graph, sort_keys=True).encode()).hexdigest()
 
 
 def find_device() -> Device:
@@ -133,9 +149,11 @@ def build_plans(
     for manifest in chosen:
         model, started = manifest.parent.parent.name, time.monotonic()
         said = json.loads(manifest.read_text(encoding="utf-8"))
-        graph, digest = manifest.parent / GRAPH, said["graph"]["sha256"]
-        if _sha256(graph) != digest:
-            raise TensorRTError(f"{graph} is not the graph that {manifest.name} describes: install it again")
+        graph, digest = manifest.parent / GRAPH, graph_digest(said["graph"])
+        files = {GRAPH: said["graph"]["sha256"], **said["graph"].get("beside", {})}
+        for path, sha256 in ((manifest.parent / name, each) for name, each in files.items()):
+            if _sha256(path) != sha256:
+                raise TensorRTError(f"{path} is not what {manifest.name} describes: install it again")
         recipe = hashlib.sha256(json.dumps([digest, said["profiles"]], sort_keys=True).encode()).hexdigest()
         kept = cache / f"{model}-{recipe[:16]}-{device.key}.plan"
         if not kept.is_file():

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from export.profile import Origin, Profile, load_profile
+from export.samples import Sample
 
 TOWER: dict[str, Any] = {
     "hidden_size": 32,
@@ -84,3 +87,26 @@ def small_profile(seed: int = 0, name: str = "reference") -> Profile:
         model["measured"], model["batches"] = 16, (1, 2)
         model["int8"]["integers_min"] = 0.001  # most of their weights are adapters, which stay FP32
     return Profile.model_validate(content)
+
+
+def small_inputs(model: str) -> list[Sample]:
+    """Two inputs of different lengths, padded at the end: noise, and tokens that count up."""
+    random = np.random.default_rng(0)
+    samples = []
+    for length in (8000, 16000):
+        mask = np.ones((1, length), np.int64)
+        mask[:, length * 3 // 4 :] = 0
+        sound = {"samples": (random.normal(0, 0.1, (1, length)) * mask).astype(np.float32), "mask": mask}
+        pixels = random.integers(0, 256, (1, 8, 64, 64, 3), np.uint8)
+        masked = (np.arange(length // 500) < 11).astype(np.int64)[None]
+        feeds: dict[str, Any] = {
+            "encode_text": {
+                "input_ids": (np.arange(length // 500) % 900 + 5) * masked,
+                "attention_mask": masked,
+            },
+            "encode_image": {"pixels": pixels[:, 0]},
+            "encode_audio": sound,
+            "encode_video": {"frames": pixels, **sound},
+        }
+        samples.append(Sample("", "", feeds[model]))
+    return samples
