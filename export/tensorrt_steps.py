@@ -92,8 +92,9 @@ class TensorRTSteps:
             edges = exporter.samples.edge_cases(model) if model in GRAPHS else []
             samples = edges + exporter.held_out(model)
             size = min(BATCH, self.recipe(model).max_batch)
-            before = run_all(open_session(folder / "fp32.onnx", gate.threads), samples, size)
-            after = run_all(open_session(folder / "qdq.onnx", gate.threads, exact=True), samples, size)
+            timed = exporter.graphs[model].timed if model in exporter.graphs else ()
+            before = run_all(open_session(folder / "fp32.onnx", gate.threads), samples, size, timed)
+            after = run_all(open_session(folder / "qdq.onnx", gate.threads, exact=True), samples, size, timed)
             figures = drift(exporter.compared(model, before), exporter.compared(model, after))
             low = [name for name, row in figures.items() if not row["mean"] >= gate.drift_mean_min]
             if low:
