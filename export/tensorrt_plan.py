@@ -159,7 +159,7 @@ def build_plans(
         if not kept.is_file():
             plan = (build or build_plan)(graph, said["profiles"], cache / f"timing-{device.key}.cache")
             _write(kept, plan)
-        entry = {
+        entry: dict[str, Any] = {
             "file": plan_name(device.capability),
             "sha256": _sha256(kept),
             "graph_sha256": digest,
