@@ -27,16 +27,8 @@ from typing import Any
 
 from export.errors import NoGpuError, PlanError, TensorRTError
 
-__all__ = [
-    "CAPABILITIES",
-    "GRAPH",
-    "MANIFEST",
-    "Device",
-    "build_plans",
-    "find_device",
-    "graph_digest",
-    "plan_name",
-]
+__all__ = ["CAPABILITIES", "GRAPH", "MANIFEST", "Device"]
+__all__ += ["build_plans", "find_device", "graph_digest", "plan_name"]
 
 GRAPH, MANIFEST = "model.tensorrt.onnx", "tensorrt.json"
 CAPABILITIES = ("7.5", "8.0", "8.6", "8.7", "8.9", "9.0", "10.0", "10.3", "12.0", "12.1")
@@ -67,9 +59,8 @@ def plan_name(capability: str) -> str:
 
 def graph_digest(graph: Mapping[str, Any]) -> str:
     """What names a graph, of the manifest's ``graph`` entry: tensors that stand beside it are part of it."""
-    if not graph.get("beside"):
-        return str(graph["sha256"])
-    return hashlib.sha256(json.dumps(graph, sort_keys=True).encode()).hexdigest()
+    whole = json.dumps(graph, sort_keys=True).encode()
+    return hashlib.sha256(whole).hexdigest() if graph.get("beside") else str(graph["sha256"])
 
 
 def find_device() -> Device:
