@@ -56,7 +56,7 @@ triton: env ## the Triton server and the environment of its Python steps
 catalogue: env ## the stamps (Debian package), or the generated catalogue where they cannot be had
 	@$(BIN)/python -m cli.catalogues
 
-export-reference: env catalogue ## the encoders of `reference` at true size with random weights, as far as gates, INT8 and a table (by hand: an hour)
+export-reference: env catalogue models ## the graphs of `reference` at true size with random weights, as far as gates, INT8 and a table (by hand: an hour)
 	@$(BIN)/python -m export --profile reference --random-init
 	@$(BIN)/python -m export report --profile reference --random-init
 

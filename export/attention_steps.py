@@ -14,17 +14,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from export.attention import Attention, load_attention
+from export.attention import Attention, AttentionShape, load_attention
 from export.errors import WeightsError
 from export.graphs import Graph
 from export.measure import ndcg_at_10
-from export.profile import Int8
+from export.profile import Int8, Profile
 from export.reranker import KINDS, ROWS
 from export.samples import Sample
 from export.settings import Settings
 from export.trained_steps import TrainedSteps, heads_sha256
 
-__all__ = ["ATTEND", "AttentionSteps", "attention_graph", "attention_kinds", "attention_trained"]
+__all__ = [
+    "ATTEND",
+    "AttentionSteps",
+    "attention_graph",
+    "attention_kinds",
+    "attention_trained",
+    "has_attention",
+]
 
 ATTEND = "attend"
 QUERIES = 60
@@ -42,9 +49,25 @@ def attention_trained(settings: Settings, profile: str) -> bool:
     return path.is_file() and load_attention(path)[1].get("heads_sha256") == heads_sha256(folder)
 
 
-def attention_kinds(settings: Settings, profile: str) -> dict[str, Any]:
-    """Kinds of query it was trained for, and how each is scored. Raises WeightsError."""
-    kinds = load_attention(settings.checkpoints / profile / f"{ATTEND}.safetensors")[1].get("kinds")
+def is_random(profile: Profile) -> bool:
+    """Whether there is attention fusion with random weights, as large as the profile says."""
+    return profile.origin.is_random and profile.attention is not None
+
+
+def has_attention(settings: Settings, profile: Profile) -> bool:
+    """Whether there is one to export. Raises WeightsError as ``attention_trained`` does."""
+    return is_random(profile) or attention_trained(settings, profile.name)
+
+
+def attention_kinds(settings: Settings, profile: Profile) -> dict[str, Any]:
+    """Kinds of query it was trained for, and how each is scored; none with random weights.
+
+    Raises:
+        WeightsError: its training did not say.
+    """
+    if is_random(profile):
+        return {}
+    kinds = load_attention(settings.checkpoints / profile.name / f"{ATTEND}.safetensors")[1].get("kinds")
     if not isinstance(kinds, dict) or not kinds:
         raise WeightsError(f"{ATTEND}.safetensors does not say which queries it is for; run `make attend`")
     return kinds
@@ -83,7 +106,7 @@ class AttentionSteps(TrainedSteps):
     """See `TrainedSteps`."""
 
     name = ATTEND
-    modules = ("attention", "attention_steps", "reranker", "trained_steps", "graphs")
+    modules = ("attention", "attention_steps", "reranker", "trained_steps", "graphs", "vectors")
 
     @property
     def recipe(self) -> Int8:
@@ -91,7 +114,16 @@ class AttentionSteps(TrainedSteps):
 
     @cached_property
     def model(self) -> Attention:
-        return load_attention(self._checkpoint)[0]
+        size = self._profile.attention
+        if not is_random(self._profile) or size is None:
+            return load_attention(self._checkpoint)[0]
+        torch.manual_seed(self._profile.origin.seed)
+        model = Attention(AttentionShape(size.layers, size.width, size.heads, size.hidden))
+        # its last layer begins at zero, and would show nothing of what lies before it
+        with torch.no_grad():
+            for parameter in model.change.parameters():
+                parameter.normal_(std=0.02)
+        return model.eval().requires_grad_(False)
 
     @property
     def lists(self) -> list[Sample]:
@@ -105,7 +137,7 @@ class AttentionSteps(TrainedSteps):
 
     def ndcg(self, output: Floats) -> float:
         """Over the texts or the pictures of all items, whichever a query looks for; their mean."""
-        texts, pictures, meanings = self._gallery
+        texts, pictures, meanings = self._vectors.gallery
         found = []
         for row, vectors in ((ROWS.index("text"), texts), (ROWS.index("image"), pictures)):
             own = [number for number, looked in enumerate(self._made[1]) if looked == row]
@@ -114,18 +146,9 @@ class AttentionSteps(TrainedSteps):
         return float(np.mean(found))
 
     @cached_property
-    def _gallery(self) -> tuple[Floats, Floats, list[str]]:
-        """Text and picture vectors [n, 1024] of validation items, and what each means."""
-        texts, said = self._embed("encode_text", 4 * QUERIES)
-        pictures, shown = self._embed("encode_image", 2 * QUERIES)
-        place = {meaning: row for row, meaning in enumerate(said)}
-        rows = [row for row, meaning in enumerate(shown) if meaning in place]
-        return texts[[place[shown[row]] for row in rows]], pictures[rows], [shown[row] for row in rows]
-
-    @cached_property
     def _made(self) -> tuple[list[Sample], list[int]]:
         """Inputs, and the row each looks for: a text for pictures, a picture and both for texts."""
-        texts, pictures, meanings = self._gallery
+        texts, pictures, meanings = self._vectors.gallery
         lists, looked = [], []
         for number in range(min(QUERIES, len(meanings))):
             kinds = (("text",), ("image",), ("image", "text"))[number % 3]

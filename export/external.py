@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import onnx
 
-__all__ = ["LIMIT_BYTES", "data_name", "graph_files", "is_large", "save_graph"]
+__all__ = ["LIMIT_BYTES", "data_name", "graph_files", "is_large", "save_graph", "write_graph"]
 
 LIMIT_BYTES = 2**31 - 2**26
 """Of weights; the rest is room for the graph itself."""
@@ -44,15 +44,26 @@ def save_graph(written: Path, files: Mapping[str, Path]) -> None:
         return
     target = files[graph]
     with TemporaryDirectory(prefix="external-", dir=target.parent) as folder:
-        model = onnx.load(str(written))
         path = Path(folder) / graph
-        onnx.save_model(
-            model,
-            str(path),
-            save_as_external_data=True,
-            all_tensors_to_one_file=True,
-            location=data_name(graph),
-            size_threshold=_SMALL_BYTES,
-        )
+        write_graph(onnx.load(str(written)), path, beside=True)
         shutil.move(path, target)
         shutil.move(Path(folder) / data_name(graph), files[data_name(graph)])
+
+
+def write_graph(model: onnx.ModelProto, path: Path, beside: bool) -> None:
+    """Write ``model``, its tensors in a new file of the same stem if they are to stand ``beside`` it.
+
+    The model in memory has lost those tensors afterwards.
+    """
+    if not beside:
+        onnx.save_model(model, str(path))
+        return
+    (path.parent / data_name(path.name)).unlink(missing_ok=True)  # onnx would write behind what is there
+    onnx.save_model(
+        model,
+        str(path),
+        save_as_external_data=True,
+        all_tensors_to_one_file=True,
+        location=data_name(path.name),
+        size_threshold=_SMALL_BYTES,
+    )

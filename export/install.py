@@ -167,7 +167,7 @@ def write_embedding(
     if RERANK in named:
         content["rerank"] = {**named[RERANK], "default_for": default_for(settings, profile)}
     if ATTEND in named:
-        content["attend"] = {**named[ATTEND], "kinds": attention_kinds(settings, profile.name)}
+        content["attend"] = {**named[ATTEND], "kinds": attention_kinds(settings, profile)}
     write_atomically(settings.model_repository / "embedding.json", json.dumps(content, indent=1) + "\n")
     return embedding_version
 
@@ -181,7 +181,7 @@ def _holds(folder: Path, hashes: Mapping[str, str]) -> bool:
     there = {
         path.name: file_sha256(path)
         for path in folder.glob("*")
-        if path.suffix in (".onnx", ".data") and not path.name.startswith("model.tensorrt.")
+        if path.suffix in (".onnx", ".data") and not path.name.startswith(("model.tensorrt.", "tensorrt."))
     }
     return (folder / "manifest.json").is_file() and there == hashes
 

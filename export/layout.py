@@ -11,17 +11,16 @@ import re
 import shutil
 from pathlib import Path
 
-from export.attention_steps import ATTEND
+from export.attention_steps import ATTEND, has_attention
 from export.errors import InstallError
-from export.profile import Inputs, Profile
+from export.profile import DEFAULT, Inputs, Profile
 from export.records import write_atomically
-from export.reranker_steps import RERANK, is_random
+from export.reranker_steps import RERANK, has_reranker
 from export.settings import ROOT, Settings
 
 __all__ = ["is_default", "lay_out", "settings_of"]
 
 TEMPLATE = ROOT / "model_repository"
-DEFAULT = "lite"
 TRANSCRIBE = "transcribe_audio"
 _SHARED_STEPS = ("tokens.py", "vocabulary.py")
 """Of transcription, also read by the one that reads logits."""
@@ -46,14 +45,17 @@ def lay_out(profile: Profile, settings: Settings) -> None:
     Raises:
         InstallError: the committed repository has not the sizes that are to be replaced, or nothing can be
             written.
+        WeightsError: a trained model on embeddings is damaged.
     """
     if is_default(profile):
         return
+    # models on embeddings belong to the encoders that they were trained on
+    there = {RERANK: has_reranker(settings, profile), ATTEND: has_attention(settings, profile)}
     try:
         for source in sorted(TEMPLATE.glob("*/config.pbtxt")):
             model = source.parent
-            if model.name == ATTEND or (model.name == RERANK and not is_random(profile)):
-                continue  # models on embeddings belong to the encoders that they were trained on
+            if not there.get(model.name, True):
+                continue
             target = settings.model_repository / model.name
             for config in (source, *sorted(model.glob("configs/*.pbtxt"))):
                 text = resized(config.read_text(encoding="utf-8"), profile.inputs)
@@ -71,13 +73,14 @@ def lay_out(profile: Profile, settings: Settings) -> None:
 
 def _hear_by_logits(repository: Path, symbols: int) -> None:
     """Transcription reads what the encoder's CTC head says, in place of a model of its own."""
-    encoder = repository / "encode_audio" / "config.pbtxt"
+    folder = repository / "encode_audio"
     native = '{ name: "native", data_type: TYPE_FP32, dims: [ 512 ] }'
     logits = f'{native},\n  {{ name: "logits", data_type: TYPE_FP32, dims: [ -1, {symbols} ] }}'
-    text = encoder.read_text(encoding="utf-8")
-    if text.count(native) != 1:
-        raise InstallError(f"{encoder} does not name its outputs as expected")
-    write_atomically(encoder, text.replace(native, logits))
+    for encoder in (folder / "config.pbtxt", *sorted(folder.glob("configs/*.pbtxt"))):
+        text = encoder.read_text(encoding="utf-8")
+        if text.count(native) != 1:
+            raise InstallError(f"{encoder} does not name its outputs as expected")
+        write_atomically(encoder, text.replace(native, logits))
     source, target = TEMPLATE / TRANSCRIBE, repository / TRANSCRIBE
     shutil.rmtree(target)
     write_atomically(target / "config.pbtxt", (source / "configs" / "ctc.pbtxt").read_text(encoding="utf-8"))
@@ -93,7 +96,15 @@ def _copy(step: Path, folder: Path) -> None:
 def resized(config: str, inputs: Inputs) -> str:
     """A configuration with the sizes of ``inputs`` in place of those of ``lite``."""
     lite = Inputs()
-    picture = rf"(dims: \[ ){lite.side_px}, {lite.side_px}, 3 \]"
-    clip = rf"(dims: \[ ){lite.frames}, {lite.side_px}, {lite.side_px}, 3 \]"
-    text = re.sub(picture, rf"\g<1>{inputs.side_px}, {inputs.side_px}, 3 ]", config)
-    return re.sub(clip, rf"\g<1>{inputs.frames}, {inputs.side_px}, {inputs.side_px}, 3 ]", text)
+    # as tensors have them, and as the profiles of TensorRT's execution provider do, behind the batch
+    for before, mark, after in ((r"dims: \[ ", ", ", r" \]"), (r":\d+x", "x", r"(?=[,\"])")):
+        for sizes, others in (
+            ((lite.side_px, lite.side_px, 3), (inputs.side_px, inputs.side_px, 3)),
+            (
+                (lite.frames, lite.side_px, lite.side_px, 3),
+                (inputs.frames, inputs.side_px, inputs.side_px, 3),
+            ),
+        ):
+            found, instead = (mark.join(map(str, each)) for each in (sizes, others))
+            config = re.sub(rf"({before}){found}({after})", rf"\g<1>{instead}\g<2>", config)
+    return config

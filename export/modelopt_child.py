@@ -17,6 +17,8 @@ import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader
 
+from export.external import write_graph
+
 __all__ = ["main"]
 
 
@@ -48,7 +50,8 @@ def main(request: Path) -> None:
     from modelopt.onnx.quantization import quantize
 
     feeds = [dict(np.load(path)) for path in sorted(Path(asked["feeds"]).glob("*.npz"))]
-    quantized = str(Path(asked["target"]).with_suffix(".int8.onnx"))
+    target, beside = Path(asked["target"]), bool(asked["beside"])
+    quantized, chosen = target.with_name("quantized.onnx"), target.with_name("chosen.onnx")
     quantize(
         asked["source"],
         quantize_mode="int8",
@@ -57,18 +60,19 @@ def main(request: Path) -> None:
         calibration_eps=["cpu"],
         op_types_to_quantize=asked["operators"],
         nodes_to_quantize=asked["nodes"],
-        output_path=quantized,
+        output_path=str(quantized),
+        use_external_data_format=beside,
         high_precision_dtype="fp32",
         log_level="WARNING",
     )
-    model = onnx.load(quantized)
+    model = onnx.load(str(quantized))
     _only(model.graph, set(asked["names"]))
-    onnx.save(model, quantized)
     if asked["rest"] == "fp32":
-        Path(quantized).replace(asked["target"])
+        write_graph(model, target, beside)
         return
+    write_graph(model, chosen, beside)
     mixed = convert_to_mixed_precision(
-        quantized,
+        str(chosen),
         low_precision_type="fp16",
         keep_io_types=True,
         nodes_to_exclude=asked["fp32_nodes"],
@@ -76,7 +80,7 @@ def main(request: Path) -> None:
         # nodes that see values too large for FP16 stay FP32 by themselves
         calibration_data=asked["ranges"],
     )
-    onnx.save(mixed, asked["target"])
+    write_graph(mixed, target, beside)
 
 
 def _only(graph: onnx.GraphProto, chosen: set[str]) -> None:

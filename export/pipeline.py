@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,8 +37,9 @@ from export.reranker_steps import RerankerSteps
 from export.samples import Feed, Sample, Samples
 from export.sessions import open_session, run_all, stack
 from export.settings import Settings
-from export.sources import brought, file_of
+from export.sources import brought
 from export.trained_steps import TrainedSteps
+from export.vectors import samples_of, vectors_of
 
 __all__ = ["BATCH", "STEPS", "Exporter", "versions"]
 
@@ -68,8 +69,7 @@ class Exporter:
     @cached_property
     def samples(self) -> Samples:
         """Real inputs of the catalogue."""
-        tokenizer = file_of(self.profile, self.profile.files["decode_text"]["tokenizer.json"], self.settings)
-        return Samples(self._manifest, tokenizer, self.profile.inputs)
+        return samples_of(self.profile, self.settings, self._manifest)
 
     def folder(self, model: str) -> Path:
         """Where the unfinished artifacts of a graph stand."""
@@ -264,22 +264,17 @@ class Exporter:
         return self._steps_on("validation")
 
     def _steps_on(self, split: str) -> dict[str, TrainedSteps]:
+        vectors = vectors_of(self.profile, self.settings, self._manifest, self._take, split)
         return {
             steps.name: steps(
                 self.profile,
                 self.settings,
                 self.folder(steps.name),
                 lambda: self.samples.sha256,
-                partial(self._embed, split),
+                vectors,
             )
             for steps in (RerankerSteps, AttentionSteps)
         }
-
-    def _embed(self, split: str, model: str, count: int) -> tuple[NDArray[np.float32], list[str]]:
-        """What an exported FP32 graph gives for inputs of a split, and what they mean."""
-        samples = self._take(model, split, count)
-        session = open_session(self.folder(model) / "fp32.onnx", self.profile.gate.threads)
-        return run_all(session, samples, BATCH)["embedding"], [sample.meaning for sample in samples]
 
     def held_out(self, model: str) -> list[Sample]:
         """Validation inputs, then those of the train split that calibrated nothing."""

@@ -17,6 +17,7 @@ from export.errors import ProfileError
 from media.inputs import IMAGE_SIZE_PX, VIDEO_FRAMES
 
 __all__ = [
+    "DEFAULT",
     "Encoder",
     "Gate",
     "Hub",
@@ -28,13 +29,15 @@ __all__ = [
     "Origin",
     "Profile",
     "Range",
-    "RerankerSize",
     "Source",
     "TensorRT",
+    "TransformerSize",
     "load_profile",
 ]
 
 PROFILES = Path(__file__).with_name("profiles")
+DEFAULT = "lite"
+"""The profile that is served from the committed folder."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -141,8 +144,8 @@ class Model(_Frozen):
     """None: built by ``export.graphs`` from the wheels of ``lite``."""
 
 
-class RerankerSize(_Frozen):
-    """See ``export.reranker.Shape``."""
+class TransformerSize(_Frozen):
+    """Of a model on embeddings: see ``export.reranker.Shape`` and ``export.attention.AttentionShape``."""
 
     layers: int = Field(ge=1)
     width: int = Field(ge=8)
@@ -221,10 +224,12 @@ class Profile(_Frozen):
     models: dict[str, Model] = Field(min_length=1)
     rerank: Int8
     """How the re-ranker is quantised."""
-    reranker: RerankerSize | None = None
+    reranker: TransformerSize | None = None
     """Size of one with random weights; a trained one says its own."""
     attend: Int8
     """How attention fusion is quantised."""
+    attention: TransformerSize | None = None
+    """Size of one with random weights; a trained one says its own."""
     tensorrt: dict[str, TensorRT] = Field(default_factory=dict)
     """Graph -> how it is prepared for TensorRT; one that is not named is not."""
     parity_max_abs: float = Field(gt=0)

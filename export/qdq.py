@@ -21,13 +21,14 @@ import onnx
 from onnx import TensorProto, helper
 
 from export.errors import QdqError
+from export.external import save_graph, write_graph
 from export.profile import TensorRT
 from export.samples import Feed
 from export.tensorrt_rules import violations
 
-__all__ = ["MODULES", "PACKAGES", "write_plain", "write_qdq"]
+__all__ = ["MODULES", "PACKAGES", "chosen_nodes", "write_plain", "write_qdq"]
 
-MODULES = ("modelopt_child", "qdq", "tensorrt_rules")
+MODULES = ("external", "modelopt_child", "qdq", "tensorrt_rules")
 """Modules of this room that make the graph."""
 PACKAGES = ("nvidia-modelopt", "onnx", "onnx-graphsurgeon", "onnxconverter-common", "onnxruntime", "onnxslim")
 _TIMEOUT_S = 3600.0
@@ -37,13 +38,17 @@ _REPORTED = 2000  # characters of what ModelOpt said last
 
 
 def write_qdq(
-    source: Path, target: Path, recipe: TensorRT, feeds: Sequence[Feed], timeout_s: float = _TIMEOUT_S
+    source: Path,
+    files: Mapping[str, Path],
+    recipe: TensorRT,
+    feeds: Sequence[Feed],
+    timeout_s: float = _TIMEOUT_S,
 ) -> Mapping[str, Any]:
-    """Write the form of ``source`` for TensorRT to ``target``.
+    """Write the form of ``source`` for TensorRT.
 
     Args:
         source: FP32 ONNX graph of any opset from 17 on; external data beside it is read.
-        target: file to write.
+        files: name -> path to write, of the graph and of its tensors where they stand beside it.
         recipe: which nodes, and what the others compute in.
         feeds: calibration inputs, batch in front.
         timeout_s: bound of the whole, in seconds.
@@ -55,12 +60,13 @@ def write_qdq(
     Raises:
         QdqError: a pattern matches nothing, ModelOpt fails or takes too long, or the graph breaks a rule.
     """
-    with TemporaryDirectory(prefix="qdq-", dir=target.parent) as name:
+    beside = len(files) > 1
+    with TemporaryDirectory(prefix="qdq-", dir=_graph_path(files).parent) as name:
         folder = Path(name)
         model = onnx.load(str(source))
         _cast_bytes(model.graph)
-        nodes = _chosen(model.graph, recipe)
-        onnx.save(model, str(folder / "source.onnx"))
+        nodes = chosen_nodes(model.graph, recipe)
+        write_graph(model, folder / "source.onnx", beside)
         for place, some in (("feeds", feeds), ("ranges", _few(feeds))):
             (folder / place).mkdir()
             for number, feed in enumerate(some):
@@ -68,6 +74,7 @@ def write_qdq(
         request = {
             "source": str(folder / "source.onnx"),
             "target": str(folder / "target.onnx"),
+            "beside": beside,
             "feeds": str(folder / "feeds"),
             "ranges": str(folder / "ranges"),
             "method": recipe.method,
@@ -87,17 +94,24 @@ def write_qdq(
         figures = _figures(made.graph, recipe)
         if not figures["pairs"]:
             raise QdqError(f"{source}: nothing was quantised")
-        (folder / "target.onnx").replace(target)
-    return {**figures, "calibration_inputs": len(feeds), "bytes": target.stat().st_size}
+        save_graph(folder / "target.onnx", files)
+    written = sum(path.stat().st_size for path in files.values())
+    return {**figures, "calibration_inputs": len(feeds), "bytes": written}
 
 
-def write_plain(source: Path, target: Path) -> None:
-    """Write ``source`` as TensorRT takes it, all in FP32. Raises QdqError."""
+def write_plain(source: Path, files: Mapping[str, Path]) -> None:
+    """Write ``source`` as TensorRT takes it, all in FP32; ``files`` as for `write_qdq`. Raises QdqError."""
     model = onnx.load(str(source))
     _cast_bytes(model.graph)
     if broken := violations(model):
         raise QdqError(f"{source}: {len(broken)} rules broken, the first: {broken[0]}")
-    onnx.save(model, str(target))
+    with TemporaryDirectory(prefix="plain-", dir=_graph_path(files).parent) as name:
+        write_graph(model, Path(name) / "plain.onnx", len(files) > 1)
+        save_graph(Path(name) / "plain.onnx", files)
+
+
+def _graph_path(files: Mapping[str, Path]) -> Path:
+    return next(path for name, path in files.items() if name.endswith(".onnx"))
 
 
 def _run(request: Path, timeout_s: float) -> None:
@@ -136,7 +150,8 @@ def _cast_bytes(graph: onnx.GraphProto) -> None:
         graph.node.insert(0, cast)
 
 
-def _chosen(graph: onnx.GraphProto, recipe: TensorRT) -> list[str]:
+def chosen_nodes(graph: onnx.GraphProto, recipe: TensorRT) -> list[str]:
+    """Names of the nodes that the recipe quantises. Raises QdqError if there are none."""
     constants = {tensor.name for tensor in graph.initializer}
     names = [
         node.name

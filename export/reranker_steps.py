@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from export.calibration import calibration_of
 from export.errors import WeightsError
 from export.graphs import Graph
 from export.measure import ndcg_at_10
@@ -25,7 +24,7 @@ from export.samples import Feed, Sample
 from export.settings import Settings
 from export.trained_steps import TrainedSteps, heads_sha256
 
-__all__ = ["RERANK", "RerankerSteps", "default_for", "is_trained", "reranker_graph"]
+__all__ = ["RERANK", "RerankerSteps", "default_for", "has_reranker", "is_trained", "reranker_graph"]
 
 RERANK = "rerank"
 CANDIDATES, QUERIES = 50, 60
@@ -46,6 +45,11 @@ def is_trained(settings: Settings, profile: str) -> bool:
 def is_random(profile: Profile) -> bool:
     """Whether there is a re-ranker with random weights, as large as the profile says."""
     return profile.origin.is_random and profile.reranker is not None
+
+
+def has_reranker(settings: Settings, profile: Profile) -> bool:
+    """Whether there is one to export. Raises WeightsError as ``is_trained`` does."""
+    return is_random(profile) or is_trained(settings, profile.name)
 
 
 def default_for(settings: Settings, profile: Profile) -> list[str]:
@@ -103,7 +107,7 @@ class RerankerSteps(TrainedSteps):
     """See `TrainedSteps`."""
 
     name = RERANK
-    modules = ("reranker", "reranker_steps", "trained_steps", "graphs")
+    modules = ("reranker", "reranker_steps", "trained_steps", "graphs", "vectors")
 
     @property
     def recipe(self) -> Int8:
@@ -116,11 +120,12 @@ class RerankerSteps(TrainedSteps):
             return load_reranker(self._checkpoint)[0]
         torch.manual_seed(self._profile.origin.seed)
         model = Reranker(Shape(size.layers, size.width, size.heads, size.hidden))
-        with (
-            torch.no_grad()
-        ):  # its last layers begin at zero, and would show nothing of what lies before them
-            for parameter in (*model.whole.parameters(), *model.plain.parameters(), model.pairs):
-                parameter.normal_(std=0.02)
+        # its last layers begin at zero, and would show nothing of what lies before them
+        with torch.no_grad():
+            for last in (model.whole, model.plain, model.features[2]):
+                for parameter in last.parameters():
+                    parameter.normal_(std=0.02)
+            model.pairs.normal_(std=0.02)
         return model.eval().requires_grad_(False)
 
     @property
@@ -141,23 +146,14 @@ class RerankerSteps(TrainedSteps):
             whole[row, places] = values
         return ndcg_at_10(whole, [one.meaning for one in lists], np.eye(len(shown), dtype=np.float32), shown)
 
-    @cached_property
-    def _gallery(self) -> tuple[Floats, Floats, list[str]]:
-        """Text and picture vectors [n, 1024] of validation items, and what each means."""
-        texts, said = self._embed("encode_text", 4 * QUERIES)
-        pictures, shown = self._embed("encode_image", 2 * QUERIES)
-        place = {meaning: row for row, meaning in enumerate(said)}
-        rows = [row for row, meaning in enumerate(shown) if meaning in place]
-        return texts[[place[shown[row]] for row in rows]], pictures[rows], [shown[row] for row in rows]
-
     @property
     def _shown(self) -> list[str]:
-        return self._gallery[2]
+        return self._vectors.gallery[2]
 
     @cached_property
     def _made(self) -> tuple[list[Sample], list[NDArray[np.intp]]]:
-        texts, pictures, meanings = self._gallery
-        calibration = calibration_of(self._profile, self._settings)
+        texts, pictures, meanings = self._vectors.gallery
+        calibration = self._vectors.calibration
         lists, places = [], []
         for number in range(min(QUERIES, len(meanings))):
             asked = [[("text", texts)], [("image", pictures)], [("text", texts), ("image", pictures)]][
@@ -176,7 +172,7 @@ class RerankerSteps(TrainedSteps):
         self, number: int, asked: list[tuple[str, Floats]], calibration: Mapping[str, Any]
     ) -> tuple[Feed, NDArray[np.intp]]:
         """Item ``number`` as a query, and its candidates; an item is found by its other modality alone."""
-        texts, pictures, _ = self._gallery
+        texts, pictures, _ = self._vectors.gallery
         query = np.stack([vectors[number] for _, vectors in asked])
         rows = np.zeros((len(texts), len(ROWS), 1024), np.float32)
         evidence = np.zeros((len(texts), len(asked), len(ROWS)), np.float32)

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from export.attention_steps import ATTEND, attention_trained
+from export.attention_steps import ATTEND, has_attention
 from export.errors import ExportError
 from export.install import install_files, install_model, write_embedding
 from export.layout import lay_out, settings_of
 from export.pipeline import Exporter
 from export.profile import Profile
-from export.reranker_steps import RERANK, is_random, is_trained
+from export.reranker_steps import RERANK, has_reranker
 from export.samples import find_manifest
 from export.settings import Settings
 from export.tensorrt_plan import find_device
@@ -46,9 +46,8 @@ def run(
     settings = settings_of(profile, Settings())
     if "plan" in steps:
         find_device()  # before minutes of other steps
-    reranks = is_random(profile) or is_trained(settings, profile.name)
-    trained = {RERANK: reranks, ATTEND: attention_trained(settings, profile.name)}
-    known = [*profile.models, *(name for name, there in trained.items() if there)]
+    on_embeddings = {RERANK: has_reranker(settings, profile), ATTEND: has_attention(settings, profile)}
+    known = [*profile.models, *(name for name, there in on_embeddings.items() if there)]
     unknown = sorted(set(models or ()) - set(known))
     if unknown:
         raise ExportError(f"no graph named {', '.join(unknown)}; there is {', '.join(known)}")
@@ -62,9 +61,9 @@ def run(
     notes: list[str] = []
     if profile.origin.is_random:
         notes.append(f"random weights, seed {profile.origin.seed}: nothing they find means anything")
-    if not trained[RERANK]:
+    if not on_embeddings[RERANK]:
         notes.append("no re-ranker was trained on these heads: `make rerank`")
-    if not trained[ATTEND]:
+    if not on_embeddings[ATTEND]:
         notes.append("no attention fusion was trained on these heads: `make attend`")
     started = time.perf_counter()
     with Live(console=Console(stderr=True), auto_refresh=False) as live:

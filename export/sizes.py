@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from export.attention_steps import ATTEND
 from export.errors import InstallError
 from export.profile import Profile
 from export.records import Record, read_record
@@ -23,7 +24,7 @@ def render_sizes(profile: Profile, settings: Settings) -> str:
         InstallError: none did.
     """
     rows, machines = [], []
-    for model in (*profile.models, RERANK):
+    for model in (*profile.models, RERANK, ATTEND):
         found = {step: read_record(settings.work(profile.label) / model, step) for step in _STEPS}
         records = {step: record for step, record in found.items() if record is not None}
         if len(records) == len(_STEPS):
@@ -59,6 +60,7 @@ def _row(profile: Profile, model: str, records: Mapping[str, Record]) -> str:
         for size, timed in gate["speed"].items()
     )
     served = gate["precision"] if gate["precision"] == "int8" else f"fp32 ({'; '.join(gate['reasons'])})"
+    recipes = {RERANK: profile.rerank.kept, ATTEND: profile.attend.kept}
     cells = [
         model,
         f"{figures['load']['parameters'] / 1e6:.1f}",
@@ -67,7 +69,7 @@ def _row(profile: Profile, model: str, records: Mapping[str, Record]) -> str:
         drift,
         speed,
         served,
-        (profile.rerank if model == RERANK else profile.models[model].int8).kept,
+        recipes[model] if model in recipes else profile.models[model].int8.kept,
         f"{sum(record.seconds for record in records.values()) / 60:.1f}",
     ]
     return f"| {' | '.join(cells)} |"

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from export.errors import TensorRTError
-from export.tensorrt_plan import build_plans, find_device, newest_manifests
+from export.tensorrt_plan import build_plans, find_device, graph_digest, newest_manifests
 
 __all__ = ["alone", "check_whole", "main"]
 
@@ -39,7 +39,7 @@ def check_whole(repository: Path) -> None:
     try:
         named = json.loads((repository / "embedding.json").read_text(encoding="utf-8")).get("tensorrt", {})
         there = {
-            path.parent.parent.name: json.loads(path.read_text(encoding="utf-8"))["graph"]["sha256"]
+            path.parent.parent.name: graph_digest(json.loads(path.read_text(encoding="utf-8"))["graph"])
             for path in newest_manifests(repository)
         }
     except (OSError, ValueError) as error:

@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ __all__ = [
     "Device",
     "build_plans",
     "find_device",
+    "graph_digest",
     "newest_manifests",
     "plan_name",
 ]
@@ -60,6 +61,12 @@ class Device:
 def plan_name(capability: str) -> str:
     """File of the plan for a compute capability, "8.6" -> ``model.sm86.plan``."""
     return f"model.sm{capability.replace('.', '')}.plan"
+
+
+def graph_digest(graph: Mapping[str, Any]) -> str:
+    """What names a graph, of the manifest's ``graph`` entry: tensors that stand beside it are part of it."""
+    whole = json.dumps(graph, sort_keys=True).encode()
+    return hashlib.sha256(whole).hexdigest() if graph.get("beside") else str(graph["sha256"])
 
 
 def find_device() -> Device:
@@ -139,15 +146,17 @@ def build_plans(
     for manifest in chosen:
         model, started = manifest.parent.parent.name, time.monotonic()
         said = json.loads(manifest.read_text(encoding="utf-8"))
-        graph, digest = manifest.parent / GRAPH, said["graph"]["sha256"]
-        if _sha256(graph) != digest:
-            raise TensorRTError(f"{graph} is not the graph that {manifest.name} describes: install it again")
+        graph, digest = manifest.parent / GRAPH, graph_digest(said["graph"])
+        files = {GRAPH: said["graph"]["sha256"], **said["graph"].get("beside", {})}
+        for path, sha256 in ((manifest.parent / name, each) for name, each in files.items()):
+            if _sha256(path) != sha256:
+                raise TensorRTError(f"{path} is not what {manifest.name} describes: install it again")
         recipe = hashlib.sha256(json.dumps([digest, said["profiles"]], sort_keys=True).encode()).hexdigest()
         kept = cache / f"{model}-{recipe[:16]}-{device.key}.plan"
         if not kept.is_file():
             plan = (build or build_plan)(graph, said["profiles"], cache / f"timing-{device.key}.cache")
             _write(kept, plan)
-        entry = {
+        entry: dict[str, Any] = {
             "file": plan_name(device.capability),
             "sha256": _sha256(kept),
             "graph_sha256": digest,

@@ -14,24 +14,25 @@ __all__ = ["render_graphs"]
 
 
 def render_graphs(profile: Profile, settings: Settings) -> str:
-    """A row for each graph, of the records of its steps.
+    """A row for each graph that was made and measured, of the records of its steps.
 
     Raises:
-        InstallError: a graph was not made or not measured.
+        InstallError: none was.
     """
     lines = [
         "| graph | cosine with FP32, mean / worst | inputs | int8; pairs | FP32 -> graph, MB | to build |",
         "|---|---|---|---|---|---|",
     ]
     for name in profile.tensorrt:
-        folder = settings.work(profile.name) / name
+        folder = settings.work(profile.label) / name
         records = {step: read_record(folder, step) for step in ("onnx", "qdq", "drift")}
         figures = {step: record.figures for step, record in records.items() if record is not None}
-        if len(figures) < len(records):
-            raise InstallError(
-                f"nothing to report of {name}: run `python -m export qdq` and `python -m export drift`"
-            )
-        lines.append(_row(name, figures))
+        if len(figures) == len(records):
+            lines.append(_row(name, figures))
+    if len(lines) == 2:
+        raise InstallError(
+            f"nothing to report of {profile.label}: run `python -m export qdq` and `python -m export drift`"
+        )
     return "\n".join(lines)
 
 

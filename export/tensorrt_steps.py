@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from export.errors import InstallError, ProfileError, QdqError
+from export.external import data_name, graph_files, save_graph
 from export.graphs import GRAPHS
 from export.measure import drift
 from export.pipeline import BATCH, Exporter, versions
@@ -21,7 +22,7 @@ from export.profile import TensorRT
 from export.qdq import MODULES, PACKAGES, write_plain, write_qdq
 from export.records import Record, fingerprint, read_record, run_step, write_atomically
 from export.sessions import open_session, run_all
-from export.tensorrt_plan import GRAPH, MANIFEST, build_plans, find_device
+from export.tensorrt_plan import GRAPH, MANIFEST, build_plans, find_device, graph_digest
 from export.tensorrt_shapes import profiles
 
 __all__ = ["TARGETS", "TensorRTSteps"]
@@ -66,9 +67,13 @@ class TensorRTSteps:
 
         def work(files: Mapping[str, Path]) -> Any:
             feeds = exporter.train_feeds(model, recipe.calibration)
-            return {**write_qdq(folder / "fp32.onnx", files["qdq.onnx"], recipe, feeds), "packages": packages}
+            return {**write_qdq(folder / "fp32.onnx", files, recipe, feeds), "packages": packages}
 
-        return run_step(folder, "qdq", inputs, ("qdq.onnx",), work)
+        return run_step(folder, "qdq", inputs, self._files(model, "qdq.onnx"), work)
+
+    def _files(self, model: str, graph: str) -> tuple[str, ...]:
+        """Names of a graph's files: tensors stand beside it where those of the FP32 graph do."""
+        return graph_files(graph, (self._exporter.folder(model) / data_name("fp32.onnx")).is_file())
 
     def _drift(self, model: str) -> Record:
         """Measure the graph against FP32; one that misses the gate is built in FP32."""
@@ -87,12 +92,15 @@ class TensorRTSteps:
             edges = exporter.samples.edge_cases(model) if model in GRAPHS else []
             samples = edges + exporter.held_out(model)
             size = min(BATCH, self.recipe(model).max_batch)
-            before = run_all(open_session(folder / "fp32.onnx", gate.threads), samples, size)
-            after = run_all(open_session(folder / "qdq.onnx", gate.threads, exact=True), samples, size)
+            timed = exporter.graphs[model].timed if model in exporter.graphs else ()
+            before = run_all(open_session(folder / "fp32.onnx", gate.threads), samples, size, timed)
+            after = run_all(open_session(folder / "qdq.onnx", gate.threads, exact=True), samples, size, timed)
             figures = drift(exporter.compared(model, before), exporter.compared(model, after))
             low = [name for name, row in figures.items() if not row["mean"] >= gate.drift_mean_min]
             if low:
-                write_plain(folder / "fp32.onnx", files["tensorrt.onnx"])
+                write_plain(folder / "fp32.onnx", files)
+            elif len(files) > 1:
+                save_graph(folder / "qdq.onnx", files)
             else:
                 shutil.copyfile(folder / "qdq.onnx", files["tensorrt.onnx"])
             rest = self.recipe(model).rest
@@ -103,10 +111,10 @@ class TensorRTSteps:
                 "reasons": [f"mean cosine of {name} is below {gate.drift_mean_min}" for name in low],
             }
 
-        return run_step(folder, "drift", inputs, ("tensorrt.onnx",), work)
+        return run_step(folder, "drift", inputs, self._files(model, "tensorrt.onnx"), work)
 
     def install(self, model: str, version: str) -> str:
-        """Put graph and profiles beside the ONNX graph of the same weights; returns the graph's SHA-256.
+        """Put graph and profiles beside the ONNX graph of the same weights; returns what names the graph.
 
         Raises:
             InstallError: a step is missing, or the repository cannot be written.
@@ -117,7 +125,11 @@ class TensorRTSteps:
         if missing:
             raise InstallError(f"{model}: not done yet: {', '.join(missing)}")
         done = {step: record for step, record in records.items() if record is not None}
-        digest = done["drift"].files["tensorrt.onnx"]
+        files = dict(done["drift"].files)
+        graph: dict[str, Any] = {"file": GRAPH, "sha256": files.pop("tensorrt.onnx")}
+        if files:
+            graph["beside"] = files
+        digest = graph_digest(graph)
         measured = dict(done["drift"].figures)
         target = exporter.settings.model_repository / model / version
         content = {
@@ -126,7 +138,7 @@ class TensorRTSteps:
             "version": version,
             "precision": measured.pop("precision"),
             "why": measured.pop("reasons"),
-            "graph": {"file": GRAPH, "sha256": digest},
+            "graph": graph,
             "profiles": profiles(exporter.inputs(model), self.recipe(model)),
             "recipe": self.recipe(model).model_dump(),
             "qdq": done["qdq"].figures,
@@ -134,9 +146,11 @@ class TensorRTSteps:
             "plans": _plans(target / MANIFEST, digest),
         }
         try:
-            partial = target / f".{GRAPH}.partial"
-            shutil.copyfile(folder / "tensorrt.onnx", partial)
-            partial.replace(target / GRAPH)
+            # tensors keep their name: the graph says where it looks for them
+            for source, name in (*((each, each) for each in files), ("tensorrt.onnx", GRAPH)):
+                partial = target / f".{name}.partial"
+                shutil.copyfile(folder / source, partial)
+                partial.replace(target / name)
             write_atomically(target / MANIFEST, json.dumps(content, indent=1) + "\n")
         except OSError as error:
             raise InstallError(f"{model}: {error}") from error

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,14 +26,13 @@ from export.records import Record, fingerprint, read_record, run_step
 from export.samples import Sample
 from export.sessions import open_session, run_all, stack
 from export.settings import Settings
+from export.vectors import Vectors
 
-__all__ = ["HEADS", "Embed", "TrainedSteps", "heads_sha256"]
+__all__ = ["HEADS", "TrainedSteps", "heads_sha256"]
 
 HEADS = ("text", "image", "audio", "video")
 BATCH, PARITY_INPUTS = 8, 9
 Floats = NDArray[np.float32]
-Embed = Callable[[str, int], tuple[Floats, list[str]]]
-"""Graph and number of inputs -> vectors of validation inputs, and what each means."""
 
 
 def heads_sha256(folder: Path) -> str:
@@ -54,18 +54,18 @@ def heads_sha256(folder: Path) -> str:
 
 
 class TrainedSteps(ABC):
-    """``embed`` gives vectors of the encoders' FP32 graphs; ``folder`` is where artifacts stand; ``samples``
-    names the inputs that there are."""
+    """``vectors`` are what it reads; ``folder`` is where artifacts stand; ``samples`` names the inputs that
+    there are."""
 
     name: ClassVar[str]
     modules: ClassVar[tuple[str, ...]]
     """Modules of this room that make the graph: a change of one does its steps again."""
 
     def __init__(
-        self, profile: Profile, settings: Settings, folder: Path, samples: Callable[[], str], embed: Embed
+        self, profile: Profile, settings: Settings, folder: Path, samples: Callable[[], str], vectors: Vectors
     ) -> None:
-        self._profile, self._settings, self._folder = profile, settings, folder
-        self._samples, self._embed = samples, embed
+        self._profile, self._folder = profile, folder
+        self._samples, self._vectors = samples, vectors
         self._checkpoint = settings.checkpoints / profile.name / f"{self.name}.safetensors"
 
     @property
@@ -165,6 +165,7 @@ class TrainedSteps(ABC):
         typical = lists[0].feed
         figures: dict[str, Any] = {
             "inputs": len(lists),
+            "vectors": self._vectors.profile.label,
             "drift": drift({output: self.compared(fp32)}, {output: self.compared(int8)}),
             "ndcg": ndcg,
             "speed": {
@@ -173,7 +174,7 @@ class TrainedSteps(ABC):
             },
             "machine": machine(),
             "threads": gate.threads,
-            "packages": {},
+            "packages": {"onnxruntime": version("onnxruntime")},
         }
         verdict = judge(figures, gate)
         return {**figures, "precision": verdict.precision, "reasons": list(verdict.reasons)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import published_slowfast
 import torch
 from safetensors.torch import save_model
@@ -18,6 +19,7 @@ from transformers import (
 )
 
 from export.profile import Origin, Profile, load_profile
+from export.samples import Sample
 
 TOWER: dict[str, Any] = {
     "hidden_size": 32,
@@ -88,9 +90,10 @@ def small_profile(seed: int = 0, name: str = "reference") -> Profile:
     content = load_profile(name, Origin(kind="random", seed=seed)).model_dump()
     content["inputs"] = {"side_px": 64, "frames": 8}
     content["gate"] |= {"seconds": 0.01}
-    if content["reranker"]:
-        content["reranker"] = {"layers": 1, "width": 32, "heads": 2, "hidden": 32}
-    content["rerank"]["integers_min"] = 0.001
+    for size, recipe in (("reranker", "rerank"), ("attention", "attend")):
+        if content[size]:
+            content[size] = {"layers": 1, "width": 32, "heads": 2, "hidden": 32}
+        content[recipe]["integers_min"] = 0.001
     for graph, model in content["models"].items():
         model["encoder"]["config"] = CONFIGS[name][graph]
         model["measured"], model["batches"] = 16, (1, 2)
@@ -129,3 +132,26 @@ def small_published(folder: Path) -> Profile:
     motion = published_slowfast.random_state(video["depths"], video["channels"])
     torch.save({"model_state": motion}, paths["slowfast"])
     return profile
+
+
+def small_inputs(model: str) -> list[Sample]:
+    """Two inputs of different lengths, padded at the end: noise, and tokens that count up."""
+    random = np.random.default_rng(0)
+    samples = []
+    for length in (8000, 16000):
+        mask = np.ones((1, length), np.int64)
+        mask[:, length * 3 // 4 :] = 0
+        sound = {"samples": (random.normal(0, 0.1, (1, length)) * mask).astype(np.float32), "mask": mask}
+        pixels = random.integers(0, 256, (1, 8, 64, 64, 3), np.uint8)
+        masked = (np.arange(length // 500) < 11).astype(np.int64)[None]
+        feeds: dict[str, Any] = {
+            "encode_text": {
+                "input_ids": (np.arange(length // 500) % 900 + 5) * masked,
+                "attention_mask": masked,
+            },
+            "encode_image": {"pixels": pixels[:, 0]},
+            "encode_audio": sound,
+            "encode_video": {"frames": pixels, **sound},
+        }
+        samples.append(Sample("", "", feeds[model]))
+    return samples

@@ -79,7 +79,7 @@ def test_attention_fusion_is_named_if_it_was_trained_on_these_heads(embedding: d
         pytest.skip("no attention fusion was trained on these heads: run `make attend`")
     entry = embedding["attend"]
     assert set(entry) == {"version", "precision", "sha256", "kinds"}
-    assert entry["kinds"] == attention_kinds(settings, "lite")
+    assert entry["kinds"] == attention_kinds(settings, PROFILE)
     assert file_sha256(REPOSITORY / "attend" / entry["version"] / "model.onnx") == entry["sha256"]
 
 

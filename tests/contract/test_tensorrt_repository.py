@@ -10,8 +10,10 @@ import pytest
 from tritonclient.grpc import model_config_pb2
 
 from export.attention_steps import ATTEND, attention_graph
-from export.graphs import GRAPHS
-from export.profile import load_profile
+from export.encoded import graphs_of
+from export.graphs import Graph
+from export.layout import lay_out
+from export.profile import Origin, load_profile
 from export.qdq import write_plain
 from export.reranker_steps import RERANK, reranker_graph
 from export.settings import Settings as ExportSettings
@@ -25,25 +27,42 @@ from serving.repository import read_config
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 PROFILE = load_profile("lite")
 MODELS = sorted(PROFILE.tensorrt)
+PROFILES = {
+    "lite": PROFILE,
+    **{name: load_profile(name, Origin(kind="random")) for name in ("reference", "open")},
+}
+SERVED = [(name, model) for name, profile in PROFILES.items() for model in sorted(profile.tensorrt)]
 VARIANTS = ("tensorrt", "onnxruntime_tensorrt")
 Sizes = dict[str, tuple[int, ...]]
+Repositories = dict[str, Path]
 
 
-def axes_of(model: str) -> dict[str, tuple[str | int, ...]]:
-    # neither needs its weights to name its tensors
-    trained = {RERANK: reranker_graph, ATTEND: attention_graph}
-    graph = trained[model](None) if model in trained else GRAPHS[model]  # type: ignore[arg-type]
-    return graph.inputs
+@pytest.fixture(scope="module")
+def repositories(tmp_path_factory: pytest.TempPathFactory) -> Repositories:
+    """The configurations of every profile, by its name."""
+    found = {"lite": REPOSITORY}
+    for name in sorted(set(PROFILES) - set(found)):
+        found[name] = tmp_path_factory.mktemp(name)
+        lay_out(PROFILES[name], ExportSettings().model_copy(update={"model_repository": found[name]}))
+    return found
 
 
-def config_of(model: str, variant: str = "") -> model_config_pb2.ModelConfig:
-    home = REPOSITORY / model
+def graph_of(name: str, model: str) -> Graph:
+    # models on embeddings need no weights to name their tensors
+    on_embeddings = {RERANK: reranker_graph, ATTEND: attention_graph}
+    if model in on_embeddings:
+        return on_embeddings[model](None)  # type: ignore[arg-type]
+    return graphs_of(PROFILES[name])[model]
+
+
+def config_of(model: str, variant: str = "", repository: Path = REPOSITORY) -> model_config_pb2.ModelConfig:
+    home = repository / model
     return read_config(home / "configs" / f"{variant}.pbtxt" if variant else home / "config.pbtxt")
 
 
-def requests(model: str) -> Iterator[Sizes]:
+def requests(name: str, model: str, repository: Path) -> Iterator[Sizes]:
     """Shapes that can come: every bucket and limit, alone and in the fullest batch."""
-    config = config_of(model)
+    config = config_of(model, repository=repository)
     parts = AdmissionSettings().max_parts
     sizes: dict[str, tuple[int, ...]] = {
         "length": TOKEN_BUCKETS
@@ -53,7 +72,7 @@ def requests(model: str) -> Iterator[Sizes]:
         "vectors": (1, 2 * parts),  # a sound is a vector, and its transcript another
         "candidates": (1, RerankSettings().pool, 200),
     }
-    axes = axes_of(model)
+    axes = graph_of(name, model).inputs
     named = sorted({axis for shape in axes.values() for axis in shape if isinstance(axis, str)} - {"batch"})
     combinations: list[dict[str, int]] = [{}]
     for axis in named:
@@ -67,42 +86,63 @@ def requests(model: str) -> Iterator[Sizes]:
             }
 
 
-def test_every_graph_of_the_profile_has_a_recipe_and_both_configurations() -> None:
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_graph_of_a_profile_has_a_recipe_and_both_configurations(
+    name: str, repositories: Repositories
+) -> None:
+    repository, models = repositories[name], set(PROFILES[name].tensorrt)
     graphs = {
-        path.parent.name for path in REPOSITORY.glob("*/config.pbtxt") if "onnxruntime" in path.read_text()
+        path.parent.name for path in repository.glob("*/config.pbtxt") if "onnxruntime" in path.read_text()
     }
-    assert set(MODELS) == {name for name in graphs if config_of(name).backend == "onnxruntime"}
+    assert models == {
+        each for each in graphs if config_of(each, repository=repository).backend == "onnxruntime"
+    }
     for variant in VARIANTS:
-        assert {path.parent.parent.name for path in REPOSITORY.glob(f"*/configs/{variant}.pbtxt")} == set(
-            MODELS
-        )
+        assert {path.parent.parent.name for path in repository.glob(f"*/configs/{variant}.pbtxt")} == models
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_profiles_cover_all_that_the_decoders_give(model: str) -> None:
-    shapes = profiles(axes_of(model), PROFILE.tensorrt[model])
-    for request in requests(model):
+@pytest.mark.parametrize("variant", ["", *VARIANTS])
+@pytest.mark.parametrize(("name", "model"), SERVED)
+def test_a_configuration_names_the_graphs_tensors_and_their_sizes(
+    name: str, model: str, variant: str, repositories: Repositories
+) -> None:
+    graph, config = graph_of(name, model), config_of(model, variant, repositories[name])
+    assert {tensor.name: list(tensor.dims) for tensor in config.input} == {
+        tensor: [-1 if isinstance(axis, str) else axis for axis in axes[1:]]
+        for tensor, axes in graph.inputs.items()
+    }
+    assert {tensor.name for tensor in config.output} == set(graph.outputs)
+
+
+@pytest.mark.parametrize(("name", "model"), SERVED)
+def test_profiles_cover_all_that_the_decoders_give(name: str, model: str, repositories: Repositories) -> None:
+    shapes = profiles(graph_of(name, model).inputs, PROFILES[name].tensorrt[model])
+    for request in requests(name, model, repositories[name]):
         assert any(covers(profile, request) for profile in shapes), request
     for profile in shapes:
         for bounds in profile.values():
             assert all(a <= b <= c for a, b, c in zip(*bounds.values(), strict=True))
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_the_plans_configuration_uses_every_profile_and_names_every_gpu(model: str) -> None:
-    config = config_of(model, "tensorrt")
+@pytest.mark.parametrize(("name", "model"), SERVED)
+def test_the_plans_configuration_uses_every_profile_and_names_every_gpu(
+    name: str, model: str, repositories: Repositories
+) -> None:
+    config, recipe = config_of(model, "tensorrt", repositories[name]), PROFILES[name].tensorrt[model]
     assert config.backend == "tensorrt"
-    assert PROFILE.tensorrt[model].max_batch == config.max_batch_size
+    assert recipe.max_batch == config.max_batch_size
     (group,) = config.instance_group
     assert group.kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
-    count = len(profiles(axes_of(model), PROFILE.tensorrt[model]))
+    count = len(profiles(graph_of(name, model).inputs, recipe))
     assert list(group.profile) == [str(number) for number in range(count)]
     assert dict(config.cc_model_filenames) == {each: plan_name(each) for each in CAPABILITIES}
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_the_quick_start_serves_the_same_graph_within_one_wide_profile(model: str) -> None:
-    config = config_of(model, "onnxruntime_tensorrt")
+@pytest.mark.parametrize(("name", "model"), SERVED)
+def test_the_quick_start_serves_the_same_graph_within_one_wide_profile(
+    name: str, model: str, repositories: Repositories
+) -> None:
+    config = config_of(model, "onnxruntime_tensorrt", repositories[name])
     assert config.backend == "onnxruntime"
     assert config.default_model_filename == GRAPH
     (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
@@ -113,17 +153,20 @@ def test_the_quick_start_serves_the_same_graph_within_one_wide_profile(model: st
     profile: Shapes = {}
     for bound in ("min", "opt", "max"):
         for entry in told[f"trt_profile_{bound}_shapes"].split(","):
-            name, _, sides = entry.partition(":")
-            profile.setdefault(name, {})[bound] = [int(side) for side in sides.split("x")]
-    for request in requests(model):
+            tensor, _, sides = entry.partition(":")
+            profile.setdefault(tensor, {})[bound] = [int(side) for side in sides.split("x")]
+    for request in requests(name, model, repositories[name]):
         assert covers(profile, request), request
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("model", MODELS)
-def test_warm_up_is_that_of_the_plain_configuration(model: str, variant: str) -> None:
-    assert list(config_of(model, variant).model_warmup) == list(config_of(model).model_warmup)
-    assert not config_of(model, variant).parameters, "threads and spinning are the processor's"
+@pytest.mark.parametrize(("name", "model"), SERVED)
+def test_warm_up_is_that_of_the_plain_configuration(
+    name: str, model: str, variant: str, repositories: Repositories
+) -> None:
+    config, plain = (config_of(model, each, repositories[name]) for each in (variant, ""))
+    assert list(config.model_warmup) == list(plain.model_warmup)
+    assert not config.parameters, "threads and spinning are the processor's"
 
 
 def newest(model: str) -> Path:
@@ -138,7 +181,7 @@ def test_the_fp32_graph_is_one_that_tensorrt_takes(model: str, tmp_path: Path) -
     source = full if full.is_file() else newest(model) / "model.onnx"
     if not source.is_file():
         pytest.skip(f"{model} is not built: run `make models`")
-    write_plain(source, tmp_path / "plain.onnx")
+    write_plain(source, {"plain.onnx": tmp_path / "plain.onnx"})
     graph = onnx.load(str(tmp_path / "plain.onnx")).graph
     config = config_of(model, "tensorrt")
     for entries, tensors in ((config.input, graph.input), (config.output, graph.output)):

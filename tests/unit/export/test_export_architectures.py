@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_profile import CLAP, CONFIGS, REFERENCE, TOWER, small_profile
+from small_profile import CLAP, CONFIGS, REFERENCE, TOWER, small_inputs, small_profile
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -29,8 +30,8 @@ from export.encoded import graphs_of
 from export.graphs import export_graph
 from export.parity import check_parity
 from export.profile import load_profile
+from export.qdq import chosen_nodes
 from export.quantize import integer_share, quantize
-from export.samples import Sample
 from export.settings import Settings
 
 SOUND: dict[str, Any] = {
@@ -152,25 +153,17 @@ def test_siglip_is_transformers_at_its_window() -> None:
     torch.testing.assert_close(vision(pixels), vision.vision(pixel_values=x).pooler_output, atol=1e-5, rtol=0)
 
 
-def _samples(model: str) -> list[Sample]:
-    random = np.random.default_rng(0)
-    feeds: list[dict[str, Any]] = []
-    for length in (8000, 16000):
-        mask = np.ones((1, length), np.int64)
-        mask[:, length * 3 // 4 :] = 0
-        sound = {"samples": random.normal(0, 0.1, (1, length)).astype(np.float32) * mask, "mask": mask}
-        sound["samples"] = sound["samples"].astype(np.float32)
-        pixels = random.integers(0, 256, (1, 8, 64, 64, 3), np.uint8)
-        ids, masked = _tokens(length // 500, 11)
-        feeds.append(
-            {
-                "encode_text": {"input_ids": ids[:1].numpy(), "attention_mask": masked[:1].numpy()},
-                "encode_image": {"pixels": pixels[:, 0]},
-                "encode_audio": sound,
-                "encode_video": {"frames": pixels, **sound},
-            }[model]
-        )
-    return [Sample("", "", feed) for feed in feeds]
+LAYERS = {
+    ("reference", "encode_text"): 2,
+    ("reference", "encode_image"): 2,
+    ("reference", "encode_audio"): 2,
+    ("reference", "encode_video"): 2,
+    ("open", "encode_text"): 2,
+    ("open", "encode_image"): 1,
+    ("open", "encode_audio"): 4,
+    ("open", "encode_video"): 5,
+}
+"""Of the small encoders, a clip's two together."""
 
 
 @pytest.mark.parametrize(("name", "model"), [(name, model) for name in CONFIGS for model in CONFIGS[name]])
@@ -182,12 +175,14 @@ def test_every_graph_exports_and_quantises(name: str, model: str, tmp_path: Path
     )
     full, small = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
     export_graph(graph, module, full)
-    figures = check_parity(graph, module, full, _samples(model), 1e-4)
+    figures = check_parity(graph, module, full, small_inputs(model), 1e-4)
     assert set(figures["max_abs"]) == set(graph.outputs)
     recipe = profile.models[model].int8
-    feeds = [sample.feed for sample in _samples(model)]
+    feeds = [sample.feed for sample in small_inputs(model)]
     quantize(full, {small.name: small}, recipe, feeds if recipe.calibration else [])
     assert integer_share(small) > integer_share(full) == 0
+    chosen = chosen_nodes(onnx.load(str(full)).graph, profile.tensorrt[model])
+    assert len(chosen) == 5 * LAYERS[name, model], "four of attention, the first of feed-forward, no second"
 
 
 def test_a_change_of_what_an_encoder_is_made_of_makes_it_again() -> None:

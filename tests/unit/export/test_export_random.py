@@ -6,17 +6,24 @@ import json
 import re
 from pathlib import Path
 
+import onnx
 import pytest
-from small_profile import CONFIGS, small_profile
+from small_profile import CONFIGS, small_inputs, small_profile
 
 from export import external
-from export.errors import ProfileError
+from export.errors import ExportError, ProfileError
+from export.fetch import file_sha256
 from export.layout import TEMPLATE, lay_out, resized, settings_of
+from export.measure import drift
 from export.pipeline import STEPS
 from export.profile import Inputs, Origin, load_profile
 from export.run import run
+from export.sessions import open_session, run_all
 from export.settings import Settings
 from export.sizes import render_sizes
+from export.tensorrt_plan import GRAPH, MANIFEST
+from export.tensorrt_rules import violations
+from export.tensorrt_steps import TARGETS
 from serving.errors import RepositoryError
 from serving.repository import read_config, read_repository
 
@@ -27,7 +34,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     settings = Settings()
     if not (settings.home / "catalogues").is_dir():
         pytest.skip("no catalogue: run `make catalogue`")
-    for name in ("cache", "catalogues"):
+    (tmp_path / "export").mkdir()
+    for name in ("cache", "catalogues", "export/lite"):
         (tmp_path / name).symlink_to(settings.home.absolute() / name)
     monkeypatch.setenv("SENSORIUM_HOME", str(tmp_path))
     return tmp_path
@@ -63,6 +71,57 @@ def test_from_nothing_to_a_repository_that_says_what_it_is(
     assert (repository / "encode_text" / "1" / "model.onnx").stat().st_mtime_ns == before, "nothing changed"
     run(STEPS, small_profile(1), ["encode_text"], None)
     assert (repository / "encode_text" / "2").is_dir(), "another seed is another version"
+
+
+def test_a_large_graph_for_tensorrt_has_its_tensors_beside_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of sounds, whose logits have as many frames as there are: drift is measured on vectors alone."""
+    profile, model = small_profile(), "encode_audio"
+    monkeypatch.setattr(external, "LIMIT_BYTES", 1_000_000)
+    run(TARGETS["tensorrt-graphs"], profile, [model], None, "tensorrt-graphs")
+    folder = settings_of(profile, Settings()).model_repository / model / "1"
+    said = json.loads((folder / MANIFEST).read_text())
+    assert said["precision"] == "int8+fp16"
+    assert said["qdq"]["quantized"] == {"MatMul": 10}
+    assert set(said["drift"]["drift"]) == {"embedding", "native"}
+    assert {GRAPH: said["graph"]["sha256"], **said["graph"]["beside"]} == {
+        name: file_sha256(folder / name) for name in (GRAPH, "tensorrt.data")
+    }
+    assert (folder / GRAPH).stat().st_size < (folder / "tensorrt.data").stat().st_size
+    assert violations(onnx.load(str(folder / GRAPH))) == []
+    given, plain = small_inputs(model), Settings().work(profile.label) / model / "fp32.onnx"
+    full, small = (
+        run_all(open_session(path, 1, exact=True), given, 1, ["logits"]) for path in (plain, folder / GRAPH)
+    )
+    assert drift(full, small)["embedding"]["worst"] > 0.99
+    run(("install",), profile, [model], None)
+    assert not (folder.parent / "2").exists(), "graphs for TensorRT are no part of the version"
+
+
+def test_models_on_embeddings_read_the_vectors_of_lite(home: Path) -> None:
+    if not (home / "export" / "lite" / "encode_image" / "fp32.onnx").is_file():
+        pytest.skip("the encoders of lite are not exported: run `make models`")
+    profile = small_profile()
+    run(TARGETS["tensorrt-graphs"], profile, ["attend"], None, "tensorrt-graphs")
+    run(STEPS, profile, ["rerank"], None)
+    repository = settings_of(profile, Settings()).model_repository
+    for model in ("attend", "rerank"):
+        manifest = json.loads((repository / model / "1" / "manifest.json").read_text())
+        assert manifest["random"] == {"seed": 0}
+        assert manifest["gate"]["vectors"] == "lite"
+        assert max(manifest["parity"]["max_abs"].values()) <= 1e-4
+        assert (repository / model / "configs" / "tensorrt.pbtxt").is_file()
+    said = json.loads((repository / "attend" / "1" / MANIFEST).read_text())
+    assert said["drift"]["drift"]["composed"]["worst"] > 0.99
+    table = render_sizes(profile, Settings())
+    assert [line.split(" | ")[0] for line in table.splitlines()[2:4]] == ["| rerank", "| attend"]
+
+
+def test_without_the_encoders_of_lite_it_says_what_to_run(home: Path) -> None:
+    (home / "export" / "lite").unlink()
+    with pytest.raises(ExportError, match=r"encode_text: step onnx.*`python -m export onnx --profile lite`"):
+        run(STEPS, small_profile(), ["attend"], None)
 
 
 def test_sizes_are_replaced_wherever_they_stand() -> None:

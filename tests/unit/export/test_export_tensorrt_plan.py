@@ -147,6 +147,20 @@ def test_jobs_go_one_after_the_other(tmp_path: Path) -> None:
     assert len(build.asked) == 1
 
 
+def test_tensors_beside_a_graph_are_part_of_it(tmp_path: Path) -> None:
+    folder, build = install(tmp_path / "models", "encode_text", "1", b"graph"), Builder()
+    said = json.loads((folder / MANIFEST).read_text())
+    for tensors in (b"some", b"others"):
+        (folder / "tensorrt.data").write_bytes(tensors)
+        said["graph"]["beside"] = {"tensorrt.data": hashlib.sha256(tensors).hexdigest()}
+        (folder / MANIFEST).write_text(json.dumps(said))
+        build_plans(tmp_path / "models", tmp_path / "cache", DEVICE, build=build, say=lambda _: None)
+    assert len(build.asked) == 2, "the graph's own file is the same"
+    (folder / "tensorrt.data").write_bytes(b"changed")
+    with pytest.raises(TensorRTError, match=r"tensorrt\.data is not what"):
+        build_plans(tmp_path / "models", tmp_path / "cache", DEVICE, build=build, say=lambda _: None)
+
+
 def test_without_graphs_it_says_which_command_makes_them(tmp_path: Path) -> None:
     with pytest.raises(TensorRTError, match="--target tensorrt-graphs"):
         build_plans(tmp_path, tmp_path / "cache", DEVICE, build=Builder())

@@ -31,7 +31,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_small(home / "fp32.onnx")
     for rest in ("fp16", "fp32"):
         recipe = RECIPE.model_copy(update={"rest": rest, "fp32_operators": ("LayerNormalization", "Softmax")})
-        figures = write_qdq(home / "fp32.onnx", home / f"int8+{rest}.onnx", recipe, small_feeds(16))
+        figures = write_qdq(
+            home / "fp32.onnx", {"qdq.onnx": home / f"int8+{rest}.onnx"}, recipe, small_feeds(16)
+        )
         # three projections and the output, no product of attention and no residual sum
         assert figures["quantized"] == {"Conv": 1, "Gemm": 1, "MatMul": 4}
     return home
@@ -60,7 +62,7 @@ def test_modelopts_graph_computes_the_same(folder: Path, rest: str) -> None:
 
 def test_a_plain_graph_has_its_bytes_cast_first(folder: Path, tmp_path: Path) -> None:
     assert any("UINT8" in each for each in violations(onnx.load(str(folder / "fp32.onnx"))))
-    write_plain(folder / "fp32.onnx", tmp_path / "plain.onnx")
+    write_plain(folder / "fp32.onnx", {"plain.onnx": tmp_path / "plain.onnx"})
     assert violations(onnx.load(str(tmp_path / "plain.onnx"))) == []
     samples = [Sample("", "", feed) for feed in small_feeds(4)]
     both = [
@@ -206,7 +208,7 @@ def test_a_pattern_that_matches_nothing_is_an_error(folder: Path, tmp_path: Path
     with pytest.raises(QdqError, match="no MatMul"):
         write_qdq(
             folder / "fp32.onnx",
-            tmp_path / "x.onnx",
+            {"x.onnx": tmp_path / "x.onnx"},
             RECIPE.model_copy(update={"int8": "^/nowhere", "operators": ("MatMul",)}),
             small_feeds(8),
         )
@@ -214,11 +216,13 @@ def test_a_pattern_that_matches_nothing_is_an_error(folder: Path, tmp_path: Path
 
 def test_modelopt_is_bounded_in_time(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(QdqError, match="not done after"):
-        write_qdq(folder / "fp32.onnx", tmp_path / "x.onnx", RECIPE, small_feeds(8), timeout_s=0.01)
+        write_qdq(
+            folder / "fp32.onnx", {"x.onnx": tmp_path / "x.onnx"}, RECIPE, small_feeds(8), timeout_s=0.01
+        )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_modelopt_says_reaches_whoever_ran_it(folder: Path, tmp_path: Path) -> None:
     feeds = [{"pixels": np.zeros((1, 2, 3), np.uint8)}] * 8
     with pytest.raises(QdqError, match="ModelOpt failed"):
-        write_qdq(folder / "fp32.onnx", tmp_path / "x.onnx", RECIPE, feeds)
+        write_qdq(folder / "fp32.onnx", {"x.onnx": tmp_path / "x.onnx"}, RECIPE, feeds)
