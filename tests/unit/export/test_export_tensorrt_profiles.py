@@ -24,9 +24,7 @@ from export.tensorrt_rules import violations
     ("name", "model", "matrices"),
     # encode_audio and attend of `reference`: test_export_random; the other graphs are made of the same parts
     [
-        ("reference", "encode_text", 10),
         ("reference", "encode_video", 10),
-        ("open", "encode_text", 10),
         ("open", "encode_audio", 20),
     ],
 )
