@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from catalogue import ManifestItem, Split, read_manifest
 from media import Kind, Limits, Modality, decode_audio, decode_image, sniff
 
-__all__ = ["Payloads", "choose"]
+__all__ = ["Payloads", "choose", "sounds"]
 
 SOUND_S = 3.0
 CLIP_S = 5.0
@@ -46,16 +46,29 @@ def choose(manifest: Path, without: Split | None = None) -> Payloads:
     limits = Limits()
     texts = sorted((item.description for item in items if item.description), key=len)
     image = first(items, Modality.IMAGE, limits)
-    sound = decode_audio(first(items, Modality.AUDIO, limits), limits).samples
-    sound = np.resize(sound, int(SOUND_S * 16_000))
-    encoded = io.BytesIO()
-    soundfile.write(encoded, sound, 16_000, format="OGG", subtype="VORBIS")
+    content = first(items, Modality.AUDIO, limits)
+    sound = decode_audio(content, limits).samples
     return Payloads(
         text=texts[len(texts) // 2],
         image=image,
-        audio=encoded.getvalue(),
+        audio=_three_seconds(content, limits),
         video=clip(decode_image(image, limits), np.resize(sound, int(CLIP_S * 16_000))),
     )
+
+
+def sounds(manifest: Path, without: Split) -> list[bytes]:
+    """3 s of each sound effect of the items that are not of the split ``without``."""
+    items = [item for item in read_manifest(manifest) if item.split != without]
+    contents = dict.fromkeys(path.read_bytes() for item in items for path in item.paths("effect"))
+    return [_three_seconds(content, Limits()) for content in contents]
+
+
+def _three_seconds(content: bytes, limits: Limits) -> bytes:
+    """The sound repeated or cut, as Ogg Vorbis."""
+    encoded = io.BytesIO()
+    samples = np.resize(decode_audio(content, limits).samples, int(SOUND_S * 16_000))
+    soundfile.write(encoded, samples, 16_000, format="OGG", subtype="VORBIS")
+    return encoded.getvalue()
 
 
 def first(items: Sequence[ManifestItem], modality: Modality, limits: Limits) -> bytes:

@@ -1,6 +1,6 @@
 """Spoken training texts: espeak-ng says them in several voices, and noise and loudness vary.
 
-Human recordings stay out of training altogether.
+English recordings of people stay out of training altogether.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Whether anybody speaks: one logistic on the frames of the encoder that transcription reads.
 
-Readings (espeak-ng) of the train split's descriptions, as they are and in noise, against the sound effects of
-the train split, noise and silence, a second at a time. Human recordings stay out, so they can be asked about.
+Of the train split: readings of descriptions (espeak-ng) and recordings in other languages than English, as
+they are and in noise, against sound effects, noise and silence, a second at a time. English recordings stay
+out, so they can be asked about.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,13 @@ from training.store import Progress
 __all__ = ["learn_speech"]
 
 TARGET = "transcribe_audio/1/speech.json"
-_LISTEN_LOGIT = 2.0
-"""A sound is listened to unless the odds are e^2 to 1 against speech: words lost cost more than time."""
+_LISTEN_LOGIT = 1.0
+"""A sound is listened to unless the odds are e to 1 against speech: words lost cost more than time."""
 _DECAY = 1e-2
 _VOICES = 1
+_RECORDINGS = 300
+_SECOND = round(SAMPLE_RATE_HZ / 384)
+"""Frames: the encoder's convolutions take 384 samples a step."""
 _SNR_DB = (3.0, 20.0)
 _AMPLITUDES = (0.0, 1e-3, 3e-3, 1e-2, 1e-1)
 
@@ -66,10 +70,10 @@ def learn_speech(profile_name: str, settings: Settings, progress: Progress, seed
     noise = rng.standard_normal(3 * SAMPLE_RATE_HZ).astype(np.float32)
     steady: list[Floats] = [noise * amplitude for amplitude in _AMPLITUDES]
     noises: list[Floats] = [*effects["train"], *steady[1:]]
-    noisy = [
-        _mixed(sound, noises[rng.integers(len(noises))], rng.uniform(*_SNR_DB)) for sound in spoken["train"]
-    ]
-    speech = encoder.read([*spoken["train"], *noisy], progress, "speech")
+    foreign = _recordings(manifest, ("train",), english=False)
+    voices = [*spoken["train"], *(foreign[row] for row in rng.permutation(len(foreign))[:_RECORDINGS])]
+    noisy = [_mixed(voice, noises[rng.integers(len(noises))], rng.uniform(*_SNR_DB)) for voice in voices]
+    speech = encoder.read([*voices, *noisy], progress, "speech")
     other = encoder.read([*effects["train"], *steady], progress, "no speech")
     rows = np.concatenate([np.stack([frames.mean(axis=0) for frames in speech]), *map(_seconds, other)])
     is_speech = np.zeros(len(rows), bool)
@@ -77,7 +81,7 @@ def learn_speech(profile_name: str, settings: Settings, progress: Progress, seed
     weight, bias = _fit(rows, is_speech)
     asked = {
         "readings": spoken["validation"],
-        "recordings": list(_recordings(manifest)),
+        "recordings": _recordings(manifest, ("train", "validation"), english=True),
         "effects": effects["validation"],
     }
     path = settings.model_repository / TARGET
@@ -125,9 +129,10 @@ class _Encoder:
 
 
 def _seconds(frames: Floats) -> Floats:
-    """Means over pieces of about a second: [seconds, 288]."""
-    count = max(1, round(len(frames) * 384 / SAMPLE_RATE_HZ))
-    return np.stack([piece.mean(axis=0) for piece in np.array_split(frames, count)])
+    """Means over seconds that overlap by half, [seconds, 288]; over all where there is less."""
+    size = min(len(frames), _SECOND)
+    starts = range(0, len(frames) - size + 1, _SECOND // 2)
+    return np.stack([frames[start : start + size].mean(axis=0) for start in starts])
 
 
 def _fit(rows: Floats, is_speech: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.float64], float]:
@@ -173,11 +178,11 @@ def _effects(stamps: Sequence[Stamp]) -> dict[str, list[Floats]]:
     return found
 
 
-def _recordings(manifest: Path) -> Iterator[Floats]:
-    """English recordings of the train and the validation split."""
-    items = [item for item in read_manifest(manifest) if item.split in ("train", "validation")]
-    queries = [query for item in items for query in item.queries if query.language == "en"]
-    return _decoded(query.path.read_bytes() for query in queries)
+def _recordings(manifest: Path, splits: Collection[str], english: bool) -> list[Floats]:
+    """What people said of the items of these splits, in English or in other languages."""
+    items = [item for item in read_manifest(manifest) if item.split in splits]
+    queries = [query for item in items for query in item.queries if (query.language == "en") == english]
+    return list(_decoded(query.path.read_bytes() for query in queries))
 
 
 def _decoded(contents: Iterable[bytes]) -> Iterator[Floats]:
