@@ -193,10 +193,7 @@ def _nearest(
     how = faiss.SearchParametersHNSW(  # type: ignore[attr-defined]
         efSearch=int(params.get("ef", 64)), **selector
     )
-    # A segment may have fewer rows than are asked for.
-    found, rows = index._index.search(
-        np.ascontiguousarray(queries, np.float32), min(top_k, scope.segment.num_rows), params=how
-    )
+    found, rows = index._index.search(np.ascontiguousarray(queries, np.float32), top_k, params=how)
     exact = found.astype(np.float64)
     distances = 1.0 - exact if index.metric == "COSINE" else np.sqrt(np.maximum(exact, 0.0))
     return np.where(found < _NOWHERE, rows, -1), distances.astype(np.float32)

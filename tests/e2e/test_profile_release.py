@@ -51,7 +51,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory, catalogue: Path) -> Pat
     installed_tree()
     need_models(ROOT / "model_repository", PUBLIC)
     home = tmp_path_factory.mktemp("profile")
-    (home / "cache").symlink_to(load_settings().home.absolute() / "cache")
+    (home / "export").mkdir()
+    for name in ("cache", "export/lite"):  # random models on embeddings read the vectors of lite
+        (home / name).symlink_to(load_settings().home.absolute() / name)
     profile = small_profile()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SENSORIUM_HOME", str(home))
