@@ -182,7 +182,7 @@ def speed(rounds: int, out: Path) -> int:
 def latency() -> int:
     """Searches one at a time, nothing kept, on Milvus Lite: medians by modality and stage, as JSON.
 
-    Texts and sounds are different ones: those of sound effects that no model was trained on.
+    Texts are the descriptions of different items, sounds the effects of items outside the train split.
     """
     from benchmarks.payloads import choose, sounds
     from benchmarks.searches import alone

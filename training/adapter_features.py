@@ -87,7 +87,7 @@ def features_of(
     """Features of every input that the stamps have for a graph; of one that is aligned its embeddings.
 
     `texts` are read by `encode_text`, one a stamp. Sounds are effects and descriptions that espeak-ng says:
-    human recordings are for evaluation only.
+    recordings of people stay out.
 
     Raises:
         ExportError: the encoder has not its weights.

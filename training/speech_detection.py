@@ -37,8 +37,6 @@ _LISTEN_LOGIT = 1.0
 _DECAY = 1e-2
 _VOICES = 1
 _RECORDINGS = 300
-_SECOND = round(SAMPLE_RATE_HZ / 384)
-"""Frames: the encoder's convolutions take 384 samples a step."""
 _SNR_DB = (3.0, 20.0)
 _AMPLITUDES = (0.0, 1e-3, 3e-3, 1e-2, 1e-1)
 
@@ -54,9 +52,42 @@ def learn_speech(profile_name: str, settings: Settings, progress: Progress, seed
         TrainingError, ExportError, CatalogueError: something cannot be fetched, read or written.
     """
     require_espeak()
-    profile = load_profile(profile_name)
-    encoder = _Encoder(file_of(profile, "moonshine/encoder", settings))
-    manifest = settings.home / "catalogues" / "stamps" / "manifest.jsonl"
+    path = settings.model_repository / TARGET
+    step = _step(path.with_name("speech.py"))
+    encoder = _Encoder(file_of(load_profile(profile_name), "moonshine/encoder", settings))
+    speech, other, asked = _sounds(settings.home / "catalogues" / "stamps" / "manifest.jsonl", seed)
+    spoken = [frames.mean(axis=0) for frames in encoder.read(speech, progress, "speech")]
+    silent = [_seconds(frames, step.SECOND) for frames in encoder.read(other, progress, "no speech")]
+    rows = np.concatenate([np.stack(spoken), *silent])
+    weight, bias = _fit(rows, np.arange(len(rows)) < len(spoken))
+    learned: dict[str, Any] = {
+        "weight": [round(value, 5) for value in weight.tolist()],
+        "bias": round(bias + _LISTEN_LOGIT, 5),
+        "fitted_on": {"speech": len(spoken), "no_speech": len(rows) - len(spoken)},
+        "held_out": {},
+    }
+    write_json(path, learned)
+    detector = step.SpeechDetector(path)
+    for name, sounds in asked.items():
+        heard = encoder.read(sounds, progress, f"held out: {name}")
+        listened = sum(detector.score(frames) > 0 for frames in heard)
+        learned["held_out"][name] = {"of": len(heard), "listened_to": listened}
+    write_json(path, learned)
+    return learned
+
+
+def _step(path: Path) -> Any:
+    """The module of Triton's step: what is held out is asked of the code that serves."""
+    specification = spec_from_file_location("speech", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def _sounds(manifest: Path, seed: int) -> tuple[list[Floats], list[Floats], dict[str, list[Floats]]]:
+    """Of the train split sounds with speech and without, and what is held out by name."""
     stamps = load_stamps(manifest)
     rng = np.random.default_rng(seed)
     effects = _effects(stamps)
@@ -67,48 +98,18 @@ def learn_speech(profile_name: str, settings: Settings, progress: Progress, seed
         ]
         for split in effects
     }
-    noise = rng.standard_normal(3 * SAMPLE_RATE_HZ).astype(np.float32)
-    steady: list[Floats] = [noise * amplitude for amplitude in _AMPLITUDES]
+    hiss = rng.standard_normal(3 * SAMPLE_RATE_HZ).astype(np.float32)
+    steady: list[Floats] = [hiss * amplitude for amplitude in _AMPLITUDES]
     noises: list[Floats] = [*effects["train"], *steady[1:]]
     foreign = _recordings(manifest, ("train",), english=False)
     voices = [*spoken["train"], *(foreign[row] for row in rng.permutation(len(foreign))[:_RECORDINGS])]
     noisy = [_mixed(voice, noises[rng.integers(len(noises))], rng.uniform(*_SNR_DB)) for voice in voices]
-    speech = encoder.read([*voices, *noisy], progress, "speech")
-    other = encoder.read([*effects["train"], *steady], progress, "no speech")
-    rows = np.concatenate([np.stack([frames.mean(axis=0) for frames in speech]), *map(_seconds, other)])
-    is_speech = np.zeros(len(rows), bool)
-    is_speech[: len(speech)] = True
-    weight, bias = _fit(rows, is_speech)
-    asked = {
+    held_out = {
         "readings": spoken["validation"],
         "recordings": _recordings(manifest, ("train", "validation"), english=True),
         "effects": effects["validation"],
     }
-    path = settings.model_repository / TARGET
-    learned: dict[str, Any] = {
-        "weight": [round(value, 5) for value in weight.tolist()],
-        "bias": round(bias + _LISTEN_LOGIT, 5),
-        "fitted_on": {"speech": len(speech), "no_speech": len(rows) - len(speech)},
-        "held_out": {},
-    }
-    write_json(path, learned)
-    detector = _served(path)
-    for name, sounds in asked.items():
-        heard = encoder.read(sounds, progress, f"held out: {name}")
-        listened = sum(detector.score(frames) > 0 for frames in heard)
-        learned["held_out"][name] = {"of": len(heard), "listened_to": listened}
-    write_json(path, learned)
-    return learned
-
-
-def _served(path: Path) -> Any:
-    """The detector as Triton's step has it, with what ``path`` holds."""
-    specification = spec_from_file_location("speech", path.with_name("speech.py"))
-    assert specification is not None
-    assert specification.loader is not None
-    module = module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module.SpeechDetector(path)
+    return [*voices, *noisy], [*effects["train"], *steady], held_out
 
 
 class _Encoder:
@@ -128,10 +129,10 @@ class _Encoder:
         return found
 
 
-def _seconds(frames: Floats) -> Floats:
-    """Means over seconds that overlap by half, [seconds, 288]; over all where there is less."""
-    size = min(len(frames), _SECOND)
-    starts = range(0, len(frames) - size + 1, _SECOND // 2)
+def _seconds(frames: Floats, second: int) -> Floats:
+    """Means over ``second`` frames that overlap by half, [seconds, 288]; over all where there are fewer."""
+    size = min(len(frames), second)
+    starts = range(0, len(frames) - size + 1, second // 2)
     return np.stack([frames[start : start + size].mean(axis=0) for start in starts])
 
 

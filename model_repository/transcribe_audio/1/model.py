@@ -1,15 +1,13 @@
 """`audio` BYTES[1], optional `phrases` BYTES[1] (a JSON list of strings) -> `text` BYTES[1], `score` FP32[1].
 
-`score` is the mean log-probability of a token. Where nobody speaks the text is empty, and the score the
-log-probability of that. Each sound is read and decoded for itself, as many at once as
-there are cores: the graphs scale their activations by the whole batch, so beside others it would be heard
-differently. A sound, or a list of phrases, that cannot be used fails its own request only, with the JSON of
-the media error as the text of Triton's error.
+`score` is the mean log-probability of a token; where nobody speaks the text is empty and the score 0. Each
+sound is read and decoded for itself, as many at once as there are cores: the graphs scale their activations
+by the whole batch, so beside others it would be heard differently. A sound, or a list of phrases, that
+cannot be used fails its own request only, with the JSON of the media error as the text of Triton's error.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -90,9 +88,9 @@ class TritonPythonModel:
     def _transcribe(self, sound: _Sound) -> Transcript:
         mask = sound.mask[None]
         memory = self._model.read(sound.samples[None], mask)
-        speech = self._detector.score(memory[0, : max(1, round(memory.shape[1] * mask.mean()))])
-        if speech <= 0:
-            return Transcript("", -math.log1p(math.exp(speech)))
+        heard = memory[0, : max(1, round(memory.shape[1] * mask.mean()))]
+        if self._detector.score(heard) <= 0:
+            return Transcript("", 0.0)
         first = self._model.start(memory, mask)
         ids, score = greedy(self._model, first, _token_limit(sound))
         transcript = Transcript(self._tokens.decode(ids), score)

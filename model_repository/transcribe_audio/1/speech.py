@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FRAMES_PER_S", "SpeechDetector"]
+__all__ = ["SECOND", "SpeechDetector"]
 
-FRAMES_PER_S = 16_000 / 384
-"""Of Moonshine's encoder: its convolutions take 384 samples a step."""
+SECOND = round(16_000 / 384)
+"""Frames: the convolutions of Moonshine's encoder take 384 samples a step."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -31,6 +31,6 @@ class SpeechDetector:
     def score(self, frames: Floats) -> float:
         """Of float32 [frames, 288]: the mean of the second that speaks most, for a word in a long silence."""
         values = frames @ self._weight
-        second = min(len(values), round(FRAMES_PER_S))
+        second = min(len(values), SECOND)
         sums = np.cumsum(np.concatenate([[0.0], values]))
         return float((sums[second:] - sums[:-second]).max() / second) + self._bias

@@ -47,5 +47,5 @@ def test_noise_has_the_level_that_was_asked_for(snr_db: float) -> None:
 
 def test_a_long_sound_is_taken_a_second_at_a_time() -> None:
     frames = np.repeat(np.arange(3, dtype=np.float32), 42)[:, None] * np.ones((1, 288), np.float32)
-    assert speech_detection._seconds(frames)[:, 0].tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]
-    assert speech_detection._seconds(frames[:5]).shape == (1, 288)
+    assert speech_detection._seconds(frames, 42)[:, 0].tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert speech_detection._seconds(frames[:5], 42).shape == (1, 288)
