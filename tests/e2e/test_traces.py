@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr
+from threading import Event
 
 import grpc
 import httpx
@@ -41,14 +42,17 @@ CALLER_ID = "6f1c6a52-2f0e-4d5c-9f57-3f6f9f0a7d11"
 
 
 class Receiver(otlp_rpc.TraceServiceServicer):
-    """Keeps the requests it got."""
+    """Keeps the requests it got; answers once it is ``ready``."""
 
     def __init__(self) -> None:
         self.requests: list[otlp.ExportTraceServiceRequest] = []
+        self.ready = Event()
+        self.ready.set()
 
     def Export(  # noqa: N802
         self, request: otlp.ExportTraceServiceRequest, context: grpc.ServicerContext
     ) -> otlp.ExportTraceServiceResponse:
+        assert self.ready.wait(60)
         self.requests.append(request)
         return otlp.ExportTraceServiceResponse()
 
@@ -148,25 +152,46 @@ async def test_the_ratio_decides_where_no_caller_did(make_world: MakeWorld) -> N
 async def test_a_collector_that_is_gone_costs_a_count(
     make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spans, "_QUEUE", 100)
-    monkeypatch.setattr(spans, "_BATCH", 50)
     monkeypatch.setattr(spans, "_EXPORT_S", 0.2)
     world = make_world()
     (port,) = free_ports(1)
     tracing = traced(world, f"http://127.0.0.1:{port}", 1.0)
     written = io.StringIO()
     with redirect_stderr(written):
-        for number in range(60):
-            answer = await world.service.search(
-                pb.SearchRequest(parts=[pb.QueryPart(text=f"frog {number}")]), caller=EVERYONE
-            )
-            assert not answer.degraded
+        await search(world, 10)
         await asyncio.to_thread(tracing.close)
     counted = outcomes(world)
-    assert counted["exported"] == 0
-    assert counted["dropped"] > 0
     assert counted["failed"] > 0
+    assert counted["exported"] == counted["dropped"] == 0
     assert "Failed to export" not in written.getvalue()
+
+
+async def test_what_finds_the_queue_full_is_dropped_and_counted(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spans, "_QUEUE", 100)
+    monkeypatch.setattr(spans, "_BATCH", 50)
+    monkeypatch.setattr(spans, "_EXPORT_S", 60.0)
+    world = make_world()
+    with collector() as (receiver, endpoint):
+        receiver.ready.clear()
+        tracing = traced(world, endpoint, 1.0)
+        await search(world, 60)
+        dropped = outcomes(world)["dropped"]
+        receiver.ready.set()
+        await asyncio.to_thread(tracing.close)
+    assert dropped > 0
+    assert outcomes(world) == {"exported": 100, "failed": 0, "dropped": dropped}
+    assert len(receiver.spans) == 100
+
+
+async def search(world: World, times: int) -> None:
+    """None is the worse for it."""
+    for number in range(times):
+        answer = await world.service.search(
+            pb.SearchRequest(parts=[pb.QueryPart(text=f"frog {number}")]), caller=EVERYONE
+        )
+        assert not answer.degraded
 
 
 class Models(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
