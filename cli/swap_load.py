@@ -51,7 +51,7 @@ def reference(target: str, queries: Queries, name: str) -> dict[tuple[str, int],
 
 @dataclass
 class Load:
-    """`rate` searches a second on average, two texts to a picture, in an open loop.
+    """`rate` searches a second on average, of the load test's modalities, in an open loop.
 
     An answer is mixed when its scores are not those that its release gives when it is asked by name
     (`references`): further from them than half of the way to those of the other.
@@ -61,8 +61,8 @@ class Load:
     queries: Queries
     rate: float
     references: Mapping[str, Mapping[tuple[str, int], Scores]]
-    latencies_ms: dict[str, list[float]] = field(default_factory=dict)
-    """By phase, from when a request was due."""
+    latencies_ms: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """By phase and modality, from when a request was due."""
     answered_by: dict[str, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     mixed: int = 0
@@ -73,7 +73,7 @@ class Load:
     async def running(self) -> AsyncIterator[None]:
         """Sends while the block lasts; what is under way at its end is waited for."""
         pools = {modality: len(parts) for modality, parts in self.queries.items()}
-        traffic = Traffic(pools, zipf=0.0, rest_share=0.0, mix={"text": 2 / 3, "image": 1 / 3})
+        traffic = Traffic(pools, zipf=0.0, rest_share=0.0)
         async with grpc.aio.insecure_channel(self.target) as channel, asyncio.TaskGroup() as group:
             stub = rpc.SensoriumStub(channel)  # type: ignore[no-untyped-call]
 
@@ -99,12 +99,18 @@ class Load:
         except grpc.aio.AioRpcError as error:
             self.failures.append(f"{phase}: {error.code().name}")
             return
-        self.latencies_ms.setdefault(phase, []).append((time.perf_counter() - due_s) * 1000)
-        self.answered_by[answer.release] = self.answered_by.get(answer.release, 0) + 1
         if answer.degraded:
             self.failures.append(f"{phase}: degraded: {answer.degraded[0]}")
             return
+        took = self.latencies_ms.setdefault(phase, {}).setdefault(arrival.modality, [])
+        took.append((time.perf_counter() - due_s) * 1000)
+        self.answered_by[answer.release] = self.answered_by.get(answer.release, 0) + 1
         self.check((arrival.modality, arrival.query), answer)
+
+    @property
+    def requests(self) -> int:
+        """Answered, refused or failed."""
+        return sum(self.answered_by.values()) + len(self.failures)
 
     def check(self, query: tuple[str, int], answer: pb.SearchResponse) -> None:
         """Counts whether `answer` is that of the release which it names."""

@@ -1,9 +1,10 @@
 """`make swaps`: releases swapped under load on a system of its own: what fails, is mixed, costs.
 
-python -m cli.swaps [--items 60] [--swaps 100] [--rate 12] [--out reports]
+python -m cli.swaps [--items 60] [--swaps 100] [--rate 8] [--out reports]
 
-Three releases: `r1` is the repository's own set, `r2` has other fusion weights, `r3` has the encoders of the
-version before, so another embedding version. In between `r2` is a canary, whose scores are to be noticed.
+Three releases: `r1` is the repository's own set, `r2` has other fusion weights, `r3` has the encoders in
+full precision, so another embedding version. In between `r2` is a canary, whose scores are to be noticed.
+Nothing is kept, neither answers nor embeddings: every search goes through the models that are swapped.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import psutil
 from rich.console import Console
 
 from benchmarks.machine import describe
-from catalogue import ManifestItem, read_manifest
+from catalogue import read_manifest
 from cli import processes
 from cli.catalogues import demo_manifest
 from cli.client import Client
@@ -35,6 +36,8 @@ from cli.scratch import scratch_stack
 from cli.stack import Stack
 from cli.swap_load import Load, Queries, reference
 from cli.swap_variants import full_precision, other_fusion
+from loadtests.payloads import read_payloads
+from loadtests.prepare import prepare
 from orchestrator.settings import load_settings
 from releases.errors import ReleaseError
 from releases.manifest import create
@@ -43,7 +46,10 @@ from sensorium.v1 import sensorium_pb2 as pb
 
 __all__ = ["swaps"]
 
-QUERIES = 24
+QUERIES = 12
+"""Of each modality."""
+NOTHING_KEPT = {"SENSORIUM_CACHE__MAX_BYTES": "0"}
+"""The queries themselves ask for answers that are not kept."""
 CANARY_S = 120.0
 AROUND_S = 20.0
 """Load before the first swap and after the last one."""
@@ -53,17 +59,20 @@ console = Console(stderr=True)
 
 def swaps(items: int, count: int, rate: float, out: Path) -> int:
     """Writes ``out``/swaps.json; 1 when a request failed or an answer was mixed."""
-    home = load_settings().home.absolute()
+    settings = load_settings()
+    home = settings.home.absolute()
     manifest = demo_manifest(home)
     folder = home / "measure" / "swaps"
     shutil.rmtree(folder, ignore_errors=True)
-    with processes.exclusive(folder), scratch_stack(folder, home) as stack:
+    with processes.exclusive(folder), scratch_stack(folder, home, NOTHING_KEPT) as stack:
+        with console.status("making queries"):
+            prepare(manifest, settings, folder / "queries", QUERIES)
         with console.status("starting a system"):
             stack.up()
         chosen = [item for item in read_manifest(manifest) if item.split == "train"][:items]
         with Client(stack.target) as client:
             console.print(index_items(client, chosen, console).line())
-        report = _Run(stack, manifest, chosen, rate).measure(count)
+        report = _Run(stack, manifest, _queries(folder / "queries"), len(chosen), rate).measure(count)
     out.mkdir(parents=True, exist_ok=True)
     (out / "swaps.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     console.print_json(data=report)
@@ -71,13 +80,13 @@ def swaps(items: int, count: int, rate: float, out: Path) -> int:
 
 
 class _Run:
-    def __init__(self, stack: Stack, catalogue: Path, items: Sequence[ManifestItem], rate: float) -> None:
-        self._stack, self._catalogue, self._items, self._rate = stack, catalogue, items, rate
+    def __init__(self, stack: Stack, catalogue: Path, queries: Queries, items: int, rate: float) -> None:
+        self._stack, self._catalogue, self._queries, self._rate = stack, catalogue, queries, rate
+        self._items = items
         # Ports are the scratch system's; the repository is the one that it serves.
         self._releasing = Releasing(
             stack.settings, MILVUS, stack.target, lambda line: console.print(line, markup=False)
         )
-        self._queries = _queries(items)
         self._memory: dict[str, float] = {}
 
     def measure(self, count: int) -> dict[str, Any]:
@@ -101,8 +110,8 @@ class _Run:
         self._remember("r2 unloaded, r1 and r3 loaded")
         return {
             "machine": f"{describe()}; client and server share it",
-            "command": f"make swaps ARGS='--items {len(self._items)} --swaps {count} --rate {self._rate:g}'",
-            "items": len(self._items),
+            "command": f"make swaps ARGS='--items {self._items} --swaps {count} --rate {self._rate:g}'",
+            "items": self._items,
             "rate": self._rate,
             "failed": same["failed"] + canary["failed"] + other["failed"],
             "mixed": same["mixed"] + canary["mixed"] + other["mixed"],
@@ -144,16 +153,18 @@ class _Run:
             "what": what,
             "swaps": count,
             "swap_s": {"median": float(np.median(took)), "worst": max(took)},
-            "requests": sum(map(len, load.latencies_ms.values())) + len(load.failures),
+            "requests": load.requests,
             "failed": len(load.failures),
             "failures": load.failures[:20],
             "answers_checked": load.checked,
             "mixed": load.mixed,
             "answered_by": load.answered_by,
             "latency_ms": {
-                phase: {f"p{q}": float(np.percentile(each, q)) for q in (50, 95, 99)}
-                | {"requests": len(each)}
-                for phase, each in load.latencies_ms.items()
+                phase: {
+                    "all": _percentiles([each for took in by_modality.values() for each in took]),
+                    **{modality: _percentiles(took) for modality, took in by_modality.items()},
+                }
+                for phase, by_modality in load.latencies_ms.items()
             },
         }
 
@@ -183,7 +194,7 @@ class _Run:
             "bounds": bounds.model_dump(),
             "taken_back_s": round(took_s, 1),
             "history": f"{change.what}: {change.why}",
-            "requests": sum(map(len, load.latencies_ms.values())) + len(load.failures),
+            "requests": load.requests,
             "failed": len(load.failures),
             "failures": load.failures[:20],
             "mixed": load.mixed,
@@ -202,19 +213,26 @@ class _Run:
             self._memory[when] = round(sum(each.memory_full_info().pss for each in family) / 2**20, 1)
 
 
-def _queries(items: Sequence[ManifestItem]) -> Queries:
-    """Two texts to one picture."""
-    texts = [pb.QueryPart(text=item.description) for item in items if item.description]
-    files = [path for item in items for path in item.paths() if path.suffix == ".png"]
-    pictures = [pb.QueryPart(data=path.read_bytes()) for path in files[: QUERIES // 3]]
-    return {"text": texts[: QUERIES * 2 // 3], "image": pictures}
+def _queries(folder: Path) -> Queries:
+    """Each as the part of a request."""
+    return {
+        modality: [
+            pb.QueryPart(text=each.decode()) if modality == "text" else pb.QueryPart(data=each)
+            for each in contents
+        ]
+        for modality, contents in read_payloads(folder).queries.items()
+    }
+
+
+def _percentiles(took: Sequence[float]) -> dict[str, float]:
+    return {f"p{q}": float(np.percentile(took, q)) for q in (50, 95, 99)} | {"requests": len(took)}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m cli.swaps", description="Releases swapped under load.")
     parser.add_argument("--items", type=int, default=60)
     parser.add_argument("--swaps", type=int, default=100)
-    parser.add_argument("--rate", type=float, default=12.0, help="requests a second")
+    parser.add_argument("--rate", type=float, default=8.0, help="requests a second")
     parser.add_argument("--out", type=Path, default=Path("reports"))
     arguments = parser.parse_args()
     return exit_code(lambda: swaps(arguments.items, arguments.swaps, arguments.rate, arguments.out))
