@@ -66,6 +66,8 @@ MAY: dict[str, tuple[str, ...]] = {
         "benchmarks",
         "model_repository",
         "loadtests.arrivals",
+        "loadtests.payloads",
+        "loadtests.prepare",
         "loadtests.steady",
     ),
 }
