@@ -8,10 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from releases.errors import ReleaseError
 from releases.manifest import EMBEDDING, sha256_of
 
-__all__ = ["full_precision", "other_fusion"]
+__all__ = ["other_fusion", "other_precision"]
 
 
 def other_fusion(repository: Path, folder: Path) -> Path:
@@ -24,42 +23,41 @@ def other_fusion(repository: Path, folder: Path) -> Path:
     return _variant(repository, folder, change)
 
 
-def full_precision(repository: Path, folder: Path) -> Path:
-    """The encoders in FP32, each under a version number of its own, so another embedding version.
+def other_precision(repository: Path, home: Path, folder: Path) -> Path:
+    """The encoders under a version number of their own, so another embedding version.
 
-    Raises:
-        ReleaseError: every encoder is served in FP32 as it is.
+    In FP32, or, where all are served in FP32 as it is, in INT8, whether or not they pass the gate in it.
+    Their graphs are those that the export left in ``home``.
     """
-    changed: list[str] = []
 
     def change(embedding: dict[str, Any]) -> None:
-        for name, model in embedding["models"].items():
-            plain = repository / name / model["version"] / "model.fp32.onnx"
-            if plain.is_file():
-                model |= _plain_version(repository / name, plain, folder / name)
-                changed.append(name)
-        for learned in ("fusion", "rerank", "attend"):  # on vectors of INT8
+        models = embedding["models"]
+        reduced = [name for name, model in models.items() if model["precision"] == "int8"]
+        for name in reduced or models:
+            precision = "fp32" if reduced else "int8"
+            graph = home / "export" / embedding["profile"] / name / f"{precision}.onnx"
+            version = repository / name / models[name]["version"]
+            models[name] |= _other_version(version, graph, precision, folder / name)
+        for learned in ("fusion", "rerank", "attend"):  # on the vectors of the others
             embedding.pop(learned, None)
-        embedding["embedding_version"] += "-fp32"
+        embedding["embedding_version"] += "-fp32" if reduced else "-int8"
 
-    made = _variant(repository, folder, change)
-    if not changed:
-        raise ReleaseError("no encoder is served in INT8, so FP32 is no other embedding version")
-    return made
+    return _variant(repository, folder, change)
 
 
-def _plain_version(model: Path, plain: Path, folder: Path) -> dict[str, str]:
-    """Puts a model with ``plain`` alone in the place of the link to ``model``; what names it."""
+def _other_version(served: Path, graph: Path, precision: str, folder: Path) -> dict[str, str]:
+    """Puts a model of ``graph`` alone in the place of the link ``folder``; what names it."""
+    model = served.parent
     number = str(max(int(path.name) for path in model.glob("[1-9]*")) + 1)
     folder.unlink()
     (folder / number).mkdir(parents=True)
-    shutil.copyfile(plain, folder / number / "model.onnx")
+    shutil.copyfile(graph, folder / number / "model.onnx")
     shutil.copyfile(model / "config.pbtxt", folder / "config.pbtxt")
-    named = {"version": number, "precision": "fp32"}
-    manifest = json.loads(plain.with_name("manifest.json").read_bytes()) | named
-    manifest["files"] = {"model.onnx": sha256_of(plain)}
+    named = {"version": number, "precision": precision}
+    digest = sha256_of(graph)
+    manifest = json.loads((served / "manifest.json").read_bytes()) | named | {"files": {"model.onnx": digest}}
     (folder / number / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    return {**named, "sha256": sha256_of(plain)}
+    return {**named, "sha256": digest}
 
 
 def _variant(repository: Path, folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:

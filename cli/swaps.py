@@ -3,7 +3,7 @@
 python -m cli.swaps [--items 60] [--swaps 100] [--rate 8] [--out reports]
 
 Three releases: `r1` is the repository's own set, `r2` has other fusion weights, `r3` has the encoders in
-full precision, so another embedding version. In between `r2` is a canary, whose scores are to be noticed.
+another precision, so another embedding version. In between `r2` is a canary, whose scores are to be noticed.
 Nothing is kept, neither answers nor embeddings: every search goes through the models that are swapped.
 """
 
@@ -35,7 +35,7 @@ from cli.releasing import Releasing
 from cli.scratch import scratch_stack
 from cli.stack import Stack
 from cli.swap_load import Load, Queries, reference
-from cli.swap_variants import full_precision, other_fusion
+from cli.swap_variants import other_fusion, other_precision
 from loadtests.payloads import read_payloads
 from loadtests.prepare import prepare
 from orchestrator.settings import load_settings
@@ -72,7 +72,8 @@ def swaps(items: int, count: int, rate: float, out: Path) -> int:
         chosen = [item for item in read_manifest(manifest) if item.split == "train"][:items]
         with Client(stack.target) as client:
             console.print(index_items(client, chosen, console).line())
-        report = _Run(stack, manifest, _queries(folder / "queries"), len(chosen), rate).measure(count)
+        run = _Run(stack, home, manifest, _queries(folder / "queries"), len(chosen), rate)
+        report = run.measure(count)
     out.mkdir(parents=True, exist_ok=True)
     (out / "swaps.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     console.print_json(data=report)
@@ -80,9 +81,11 @@ def swaps(items: int, count: int, rate: float, out: Path) -> int:
 
 
 class _Run:
-    def __init__(self, stack: Stack, catalogue: Path, queries: Queries, items: int, rate: float) -> None:
-        self._stack, self._catalogue, self._queries, self._rate = stack, catalogue, queries, rate
-        self._items = items
+    def __init__(
+        self, stack: Stack, built: Path, catalogue: Path, queries: Queries, items: int, rate: float
+    ) -> None:
+        self._stack, self._built, self._catalogue = stack, built, catalogue
+        self._queries, self._items, self._rate = queries, items, rate
         # Ports are the scratch system's; the repository is the one that it serves.
         self._releasing = Releasing(
             stack.settings, MILVUS, stack.target, lambda line: console.print(line, markup=False)
@@ -96,7 +99,7 @@ class _Run:
         for name, source in (
             ("r1", repository),
             ("r2", other_fusion(repository, variants / "r2")),
-            ("r3", full_precision(repository, variants / "r3")),
+            ("r3", other_precision(repository, self._built, variants / "r3")),
         ):
             create(home, name, source, MILVUS, source / "personalise.json")
         self._stage("r1")

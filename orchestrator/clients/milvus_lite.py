@@ -38,6 +38,14 @@ _STEADY_S: Final = 60.0
 _ROOM_BYTES: Final = 64 * 1024 * 1024
 _NO_ROOM_PAUSE_S: Final = 1.0
 
+# One allocator with one arena, for Arrow's buffers too: ten threads that share an interpreter lock gain
+# nothing by more, and each would keep holes of its own where answers were.
+_ENVIRONMENT: Final = {
+    "GRPC_VERBOSITY": "NONE",
+    "MALLOC_ARENA_MAX": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
+
 
 class LiteProcess:
     """Milvus Lite on ``data_dir``, reached at ``uri`` once started; should it die, it starts again there."""
@@ -156,9 +164,7 @@ class LiteProcess:
             stdout=PIPE,
             stderr=DEVNULL,  # its log repeats filters and rows, which are user content
             cwd=Path(__file__).parents[2],
-            # One arena: ten threads that share an interpreter lock gain nothing by more, and each keeps holes
-            # of its own where answers were.
-            env={**os.environ, "GRPC_VERBOSITY": "NONE", "MALLOC_ARENA_MAX": "1"},
+            env={**os.environ, **_ENVIRONMENT},
             start_new_session=True,
         )
         assert process.stdout is not None

@@ -49,6 +49,8 @@ def server(tmp_path: Path, repository: Path, config_name: str) -> Iterator[Trito
         "canary_timeout_s": "4",
         "canary_timeouts_allowed": "0",
         "config_name": config_name,
+        # Triton waits half of it for instances whose stub was killed, which it never counts as gone.
+        "stop_timeout_s": "4",
     }
     with running_triton(tmp_path / "home", repository, settings) as triton:
         yield triton

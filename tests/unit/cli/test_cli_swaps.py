@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.swap_load import Load
-from cli.swap_variants import full_precision, other_fusion
-from releases.errors import ReleaseError
+from cli.swap_variants import other_fusion, other_precision
 from sensorium.v1 import sensorium_pb2 as pb
 
 QUERY = ("text", 0)
@@ -38,18 +37,18 @@ def test_an_answer_is_that_of_the_release_which_it_names(found: pb.SearchRespons
     assert load.mixed == mixed
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
+def repository(tmp_path: Path, precision: str) -> Path:
+    """One encoder, served in `precision`."""
     folder = tmp_path / "repository"
     version = folder / "encode_text" / "2"
     version.mkdir(parents=True)
     (folder / "encode_text" / "config.pbtxt").write_text('name: "encode_text"')
-    (version / "manifest.json").write_text('{"precision": "int8", "gate": {}, "files": {}}')
-    (version / "model.onnx").write_text("int8")
-    (version / "model.fp32.onnx").write_text("fp32")
+    (version / "manifest.json").write_text(json.dumps({"precision": precision, "gate": {}, "files": {}}))
+    (version / "model.onnx").write_text(precision)
     embedding = {
+        "profile": "lite",
         "embedding_version": "lite-2",
-        "models": {"encode_text": {"version": "2"}},
+        "models": {"encode_text": {"version": "2", "precision": precision}},
         "fusion": {"text": {"bias": -6.0}},
         "rerank": {},
     }
@@ -57,24 +56,29 @@ def repository(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_swapped_sets_differ_in_what_they_are_named_after(repository: Path, tmp_path: Path) -> None:
-    fused = json.loads((other_fusion(repository, tmp_path / "r2") / "embedding.json").read_text())
+@pytest.mark.parametrize(("served", "other"), [("int8", "fp32"), ("fp32", "int8")])
+def test_the_swapped_sets_differ_in_what_they_are_named_after(
+    served: str, other: str, tmp_path: Path
+) -> None:
+    own = repository(tmp_path, served)
+    graphs = tmp_path / "home" / "export" / "lite" / "encode_text"
+    graphs.mkdir(parents=True)
+    for precision in ("int8", "fp32"):
+        (graphs / f"{precision}.onnx").write_text(precision)
+    fused = json.loads((other_fusion(own, tmp_path / "r2") / "embedding.json").read_text())
     assert fused["fusion"] == {"text": {"bias": -7.0}}
     assert fused["embedding_version"] == "lite-2"
-    plain = full_precision(repository, tmp_path / "r3")
-    told = json.loads((plain / "embedding.json").read_text())
+    made = other_precision(own, tmp_path / "home", tmp_path / "r3")
+    told = json.loads((made / "embedding.json").read_text())
     assert told["models"]["encode_text"] | {"sha256": ""} == {
         "version": "3",
-        "precision": "fp32",
+        "precision": other,
         "sha256": "",
     }
     assert told["embedding_version"] != "lite-2"
     assert not {"fusion", "rerank"} & set(told)
-    manifest = json.loads((plain / "encode_text" / "3" / "manifest.json").read_text())
-    assert (manifest["precision"], list(manifest["files"]), manifest["gate"]) == ("fp32", ["model.onnx"], {})
-    assert (plain / "encode_text" / "3" / "model.onnx").read_text() == "fp32"
-    assert (repository / "encode_text" / "2" / "model.onnx").read_text() == "int8"
-    assert sorted(path.name for path in (repository / "encode_text").iterdir()) == ["2", "config.pbtxt"]
-    (repository / "encode_text" / "2" / "model.fp32.onnx").unlink()
-    with pytest.raises(ReleaseError, match="no encoder"):
-        full_precision(repository, tmp_path / "r4")
+    manifest = json.loads((made / "encode_text" / "3" / "manifest.json").read_text())
+    assert (manifest["precision"], list(manifest["files"]), manifest["gate"]) == (other, ["model.onnx"], {})
+    assert (made / "encode_text" / "3" / "model.onnx").read_text() == other
+    assert (own / "encode_text" / "2" / "model.onnx").read_text() == served
+    assert sorted(path.name for path in (own / "encode_text").iterdir()) == ["2", "config.pbtxt"]
