@@ -26,7 +26,13 @@ types: env-test ## mypy, strict
 	$(BIN)/mypy
 
 tests: env-test ## the tests alone (TESTS=tests/unit for a part of them)
+ifdef TESTS
 	$(BIN)/pytest $(TESTS)
+else
+	@# A core for each half of what opens no socket; then both cores for what runs servers. Both are run, whatever fails.
+	@$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/contract; first=$$?; \
+	    $(BIN)/pytest tests/integration tests/e2e && exit $$first
+endif
 
 env: $(VENV)/.stamp-run ## the project's environment
 env-test: $(VENV)/.stamp-test ## the same with what the tests need

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import shutil
 import sys
@@ -63,8 +64,10 @@ def swaps(items: int, count: int, rate: float, out: Path) -> int:
     home = settings.home.absolute()
     manifest = demo_manifest(home)
     folder = home / "measure" / "swaps"
-    shutil.rmtree(folder, ignore_errors=True)
-    with processes.exclusive(folder), scratch_stack(folder, home, NOTHING_KEPT) as stack:
+    with contextlib.ExitStack() as held:
+        held.enter_context(processes.exclusive(folder))
+        shutil.rmtree(folder / "system", ignore_errors=True)
+        stack = held.enter_context(scratch_stack(folder / "system", home, NOTHING_KEPT))
         with console.status("making queries"):
             prepare(manifest, settings, folder / "queries", QUERIES)
         with console.status("starting a system"):

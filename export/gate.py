@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from export.profile import Gate
+import onnxruntime
 
-__all__ = ["Verdict", "judge"]
+from export.measure import machine, speed_up
+from export.profile import Gate
+from export.samples import Feed
+
+__all__ = ["Verdict", "decide", "judge"]
 
 
 @dataclass(frozen=True)
@@ -45,3 +49,38 @@ def judge(figures: Mapping[str, Any], gate: Gate) -> Verdict:
     if figures["ndcg"] is None:
         return Verdict("int8", ("drift and speed-up are within the gate; random weights retrieve nothing",))
     return Verdict("int8", ("drift, retrieval and speed-up are within the gate",))
+
+
+def decide(
+    figures: Mapping[str, Any],
+    before: onnxruntime.InferenceSession,
+    after: onnxruntime.InferenceSession,
+    feeds: Mapping[int, Feed],
+    gate: Gate,
+) -> dict[str, Any]:
+    """``figures`` of drift and retrieval with those of speed, and what to serve.
+
+    Args:
+        figures: ``drift`` and ``ndcg`` as `judge` reads them, and whatever else is to be kept.
+        before, after: FP32 and INT8.
+        feeds: an input of each batch size.
+        gate: the thresholds.
+
+    Returns:
+        All that, and ``speed``, ``machine``, ``threads``, ``precision`` and ``reasons``. A slow figure is
+        measured again only while INT8 may still be served: what fails already cannot be helped by it.
+    """
+    speed: dict[str, Any] = {}
+    for size, feed in feeds.items():
+        hangs_on_it = judge({**figures, "speed": speed}, gate).precision == "int8"
+        enough = gate.speed_up_min if hangs_on_it else 0.0
+        speed[str(size)] = speed_up(before, after, feed, gate.seconds, enough)
+    verdict = judge({**figures, "speed": speed}, gate)
+    return {
+        **figures,
+        "speed": speed,
+        "machine": machine(),
+        "threads": gate.threads,
+        "precision": verdict.precision,
+        "reasons": list(verdict.reasons),
+    }

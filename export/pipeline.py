@@ -25,9 +25,9 @@ from export.encoded import adapter_file, graphs_of
 from export.errors import ExportError, WeightsError
 from export.external import data_name, graph_files, is_large, save_graph
 from export.fetch import file_sha256
-from export.gate import judge
+from export.gate import decide
 from export.graphs import export_graph
-from export.measure import drift, machine, ndcg_asked, ndcg_lost, speed_up
+from export.measure import drift, ndcg_asked, ndcg_lost
 from export.parity import check_parity
 from export.profile import Profile
 from export.quantize import MODULES as QUANTIZING
@@ -214,21 +214,14 @@ class Exporter:
 
         shapes = [tuple(array.shape for array in sample.feed.values()) for sample in samples]
         typical = samples[shapes.index(max(shapes, key=shapes.count))].feed
-        figures: dict[str, Any] = {
+        figures = {
             "inputs": len(samples),
             "drift": drift(fp32, int8),
             # random weights find nothing, so there is nothing to lose
             "ndcg": None if self.profile.origin.is_random else self._retrieval(model, samples, fp32, int8),
-            "speed": {
-                str(size): speed_up(before, after, stack([typical] * size), gate.seconds, gate.speed_up_min)
-                for size in sizes
-            },
-            "machine": machine(),
-            "threads": gate.threads,
             "packages": versions("onnxruntime"),
         }
-        verdict = judge(figures, gate)
-        return {**figures, "precision": verdict.precision, "reasons": list(verdict.reasons)}
+        return decide(figures, before, after, {size: stack([typical] * size) for size in sizes}, gate)
 
     def _retrieval(
         self, model: str, samples: list[Sample], fp32: Outputs, int8: Outputs

@@ -16,9 +16,9 @@ from torch import nn
 
 from export.errors import ExportError, WeightsError
 from export.fetch import file_sha256
-from export.gate import judge
+from export.gate import decide
 from export.graphs import Graph, export_graph
-from export.measure import drift, machine, ndcg_lost, speed_up
+from export.measure import drift, ndcg_lost
 from export.parity import check_parity
 from export.profile import Int8, Profile
 from export.quantize import MODULES, quantize
@@ -163,21 +163,14 @@ class TrainedSteps(ABC):
         if not self._profile.origin.is_random:  # random weights find nothing, so there is nothing to lose
             ndcg = ndcg_lost(self.ndcg(fp32), self.ndcg(int8))
         typical = lists[0].feed
-        figures: dict[str, Any] = {
+        figures = {
             "inputs": len(lists),
             "vectors": self._vectors.profile.label,
             "drift": drift({output: self.compared(fp32)}, {output: self.compared(int8)}),
             "ndcg": ndcg,
-            "speed": {
-                str(size): speed_up(before, after, stack([typical] * size), gate.seconds, gate.speed_up_min)
-                for size in (1, BATCH)
-            },
-            "machine": machine(),
-            "threads": gate.threads,
             "packages": {"onnxruntime": version("onnxruntime")},
         }
-        verdict = judge(figures, gate)
-        return {**figures, "precision": verdict.precision, "reasons": list(verdict.reasons)}
+        return decide(figures, before, after, {size: stack([typical] * size) for size in (1, BATCH)}, gate)
 
     def _done(self, step: str) -> list[Any]:
         record = read_record(self._folder, step)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 
-from export.gate import judge
+from export.gate import decide, judge
 from export.measure import cosines, drift, ndcg_at_10
 from export.profile import Gate
 
@@ -60,6 +61,29 @@ def test_one_failure_is_enough_for_fp32(figures: dict[str, Any], said: str) -> N
 
 def test_all_failures_are_named() -> None:
     assert len(judge(_figures(cosine=0.5, loss=0.5, speed=(1.0, 1.0)), GATE).reasons) == 4
+
+
+class Session:
+    """Takes so long."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def run(self, _outputs: None, _feed: Any) -> None:
+        time.sleep(self._seconds)
+
+
+@pytest.mark.parametrize(("cosine", "measurements"), [(0.995, [3, 1]), (0.5, [1, 1])])
+def test_only_what_hangs_on_its_speed_is_measured_again(cosine: float, measurements: list[int]) -> None:
+    figures = {name: each for name, each in _figures(cosine).items() if name != "speed"}
+    gate = GATE.model_copy(update={"seconds": 0.0})
+    quick: Any = Session(0.0)
+    slow: Any = Session(0.002)
+    decided = decide(figures, quick, slow, {1: {}, 8: {}}, gate)
+    assert [timed["measurements"] for timed in decided["speed"].values()] == measurements
+    assert decided["precision"] == "fp32"
+    assert len(decided["reasons"]) == (2 if cosine > 0.99 else 3)
+    assert decide(figures, slow, quick, {1: {}}, gate)["precision"] == ("int8" if cosine > 0.99 else "fp32")
 
 
 def test_cosine_and_drift() -> None:
