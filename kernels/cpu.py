@@ -25,7 +25,7 @@ __all__ = ["retrieve"]
 
 _CELLS: Final = 1 << 17
 """Scores of a block, about; they and their exponentials fit a core's L2 cache."""
-_ROWS: Final = (32, 256)
+_ROWS: Final = (32, 512)
 """Rows of a block at least, for BLAS, and at most: sums by candidate grow with the square."""
 _SAFE: Final = 60.0
 """As long as no logit is further from 0, exponentials need no shift: no sum or ratio leaves float32."""

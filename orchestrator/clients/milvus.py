@@ -128,7 +128,7 @@ class VectorStore:
                 client_request_id=trace_id(),  # Milvus logs it; pymilvus hands on no traceparent
                 **ONCE,
             )
-            return [[mapping.to_hit(hit, collection.metric) for hit in hits] for hits in found]
+            return [mapping.to_hits(hits, collection.metric) for hits in found]
 
     async def vectors(
         self, keys: Sequence[str], embedding_version: str, deadline_s: float
