@@ -15,9 +15,9 @@ from orchestrator.guarded import GuardedEncoder, Guards
 from orchestrator.lineup import Served
 from orchestrator.metrics import Metrics
 from orchestrator.personalise import Personaliser
+from orchestrator.ports import VectorStore
 from orchestrator.runtime import Runtime
 from orchestrator.strengths import STRENGTHS_FILE, Strengths, load_strengths, read_strengths
-from orchestrator.types import VectorStore
 from releases.manifest import files_dir, load
 from releases.naming import model_name, transcribes
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from releases.errors import ReleaseError
 from releases.manifest import EMBEDDING, sha256_of
 
 __all__ = ["other_fusion", "other_precision"]
@@ -28,6 +29,9 @@ def other_precision(repository: Path, home: Path, folder: Path) -> Path:
 
     In FP32, or, where all are served in FP32 as it is, in INT8, whether or not they pass the gate in it.
     Their graphs are those that the export left in ``home``.
+
+    Raises:
+        ReleaseError: one is not there.
     """
 
     def change(embedding: dict[str, Any]) -> None:
@@ -36,6 +40,8 @@ def other_precision(repository: Path, home: Path, folder: Path) -> Path:
         for name in reduced or models:
             precision = "fp32" if reduced else "int8"
             graph = home / "export" / embedding["profile"] / name / f"{precision}.onnx"
+            if not graph.is_file():
+                raise ReleaseError(f"no {graph}; run `make models`")
             version = repository / name / models[name]["version"]
             models[name] |= _other_version(version, graph, precision, folder / name)
         for learned in ("fusion", "rerank", "attend"):  # on the vectors of the others

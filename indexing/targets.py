@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from orchestrator.types import Encoder
+from orchestrator.ports import Encoder
 
 __all__ = ["Target", "Targets"]
 

@@ -12,7 +12,7 @@ from indexing.maintenance import Maintenance
 from indexing.targets import Target, Targets
 from orchestrator.clients.items import ItemStore
 from orchestrator.errors import SchemaMismatchError
-from orchestrator.types import Encoder
+from orchestrator.ports import Encoder
 
 __all__ = ["EmbeddingVersions"]
 

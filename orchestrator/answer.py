@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Sequence
 
 from orchestrator.errors import SensoriumError
+from orchestrator.ports import ItemStore
 from orchestrator.query import Candidate, Hit, Moment
 from orchestrator.trace import Trace, reason
-from orchestrator.types import CatalogueItem, ItemStore, Modality
+from orchestrator.types import CatalogueItem, Modality
 
 __all__ = ["build_hits", "moment"]
 

@@ -16,9 +16,10 @@ import numpy as np
 
 from orchestrator.compose import Attended, Composition, EmbeddedPart
 from orchestrator.composed_score import ComposedScore
+from orchestrator.ports import Encoder
 from orchestrator.query import Candidate, SearchOptions
 from orchestrator.trace import Trace
-from orchestrator.types import NATIVE_DIM, RERANK_KINDS, AttendInputs, Encoder, Modality
+from orchestrator.types import NATIVE_DIM, RERANK_KINDS, AttendInputs, Modality
 
 __all__ = ["Attender", "Cosines", "attend_inputs", "attended_kind", "score_composed"]
 

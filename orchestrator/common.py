@@ -13,8 +13,8 @@ from orchestrator.embed import Cutter
 from orchestrator.feedback import FeedbackStore
 from orchestrator.gate import Gate
 from orchestrator.generations import Generations
+from orchestrator.ports import ItemStore
 from orchestrator.settings import Settings
-from orchestrator.types import ItemStore
 
 __all__ = ["Common"]
 

@@ -16,8 +16,9 @@ from orchestrator.classify import ClassifiedPart
 from orchestrator.compose import pool
 from orchestrator.deadlines import Deadline, together
 from orchestrator.errors import PartError
+from orchestrator.ports import Encoder
 from orchestrator.trace import Trace
-from orchestrator.types import Embedding, Encoder
+from orchestrator.types import Embedding
 
 __all__ = ["Cutter", "Embedder"]
 

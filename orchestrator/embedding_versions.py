@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from orchestrator.types import Encoder
+from orchestrator.ports import Encoder
 
 __all__ = ["Catalogue", "Filled"]
 

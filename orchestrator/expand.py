@@ -28,11 +28,12 @@ from orchestrator.deadlines import Deadline
 from orchestrator.embed import Embedder
 from orchestrator.fusion import fuse
 from orchestrator.late import LateEvidence, join
+from orchestrator.ports import ItemStore, VectorStore
 from orchestrator.query import Candidate
 from orchestrator.retrieve import Retriever
 from orchestrator.settings import ExpandSettings
 from orchestrator.trace import Trace
-from orchestrator.types import FloatArray, ItemStore, VectorStore, row_key
+from orchestrator.types import FloatArray, row_key
 
 __all__ = ["Expander"]
 

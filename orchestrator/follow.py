@@ -26,8 +26,8 @@ from orchestrator.canary import CanaryWatch
 from orchestrator.embedding_versions import Catalogue
 from orchestrator.errors import SensoriumError
 from orchestrator.lineup import Lineup, Served
+from orchestrator.ports import Encoder
 from orchestrator.runtime import Runtime
-from orchestrator.types import Encoder
 from releases.errors import ReleaseError, StateError
 from releases.state import Canary, State, change_state, read_state, state_path
 

@@ -15,20 +15,19 @@ import structlog
 
 from orchestrator.breaker import Breaker, State
 from orchestrator.metrics import Metrics
+from orchestrator.ports import Encoder, VectorStore
 from orchestrator.retry import Outcome, Retrier
 from orchestrator.settings import Settings
 from orchestrator.types import (
     NATIVE_DIM,
     AttendInputs,
     Embedding,
-    Encoder,
     FloatArray,
     Modality,
     RerankInputs,
     RowHit,
     Space,
     Transcript,
-    VectorStore,
 )
 
 __all__ = ["GuardedEncoder", "GuardedStore", "Guards"]

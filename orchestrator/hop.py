@@ -19,11 +19,12 @@ from dataclasses import dataclass, replace
 from orchestrator.compose import Composition, QueryVector
 from orchestrator.deadlines import Deadline
 from orchestrator.late import LateEvidence, join
+from orchestrator.ports import VectorStore
 from orchestrator.query import Candidate, Signal
 from orchestrator.retrieve import Retriever
 from orchestrator.settings import HopSettings
 from orchestrator.trace import Trace
-from orchestrator.types import Modality, VectorStore
+from orchestrator.types import Modality
 
 __all__ = ["Hopper"]
 

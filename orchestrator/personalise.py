@@ -20,12 +20,13 @@ from orchestrator.calibrate import pair_name
 from orchestrator.deadlines import together
 from orchestrator.errors import SensoriumError
 from orchestrator.feedback import FeedbackStore
+from orchestrator.ports import ItemStore, VectorStore
 from orchestrator.profile import Facts, Profile, build_profile, features, looked_at
 from orchestrator.query import Candidate, SearchQuery
 from orchestrator.settings import PersonaliseSettings
 from orchestrator.strengths import Strengths
 from orchestrator.trace import Trace, reason
-from orchestrator.types import FloatArray, ItemStore, Modality, VectorStore, row_key
+from orchestrator.types import FloatArray, Modality, row_key
 
 __all__ = ["Personaliser", "Standing", "evidence", "move"]
 

@@ -13,18 +13,11 @@ import numpy as np
 
 from orchestrator.compose import Composition, QueryVector
 from orchestrator.deadlines import Deadline
+from orchestrator.ports import Encoder
 from orchestrator.query import Candidate, SearchOptions
 from orchestrator.row_vectors import RowVectors
 from orchestrator.trace import Trace
-from orchestrator.types import (
-    RERANK_KINDS,
-    UNIFIED_DIM,
-    Encoder,
-    FloatArray,
-    Modality,
-    RerankInputs,
-    row_key,
-)
+from orchestrator.types import RERANK_KINDS, UNIFIED_DIM, FloatArray, Modality, RerankInputs, row_key
 
 __all__ = ["Reranker", "rerank_inputs"]
 

@@ -22,10 +22,11 @@ from orchestrator.deadlines import Deadline, together
 from orchestrator.errors import SensoriumError
 from orchestrator.filters import restrict_to_items
 from orchestrator.fusion import Learned, fuse
+from orchestrator.ports import VectorStore
 from orchestrator.query import Signal, SignalSpace
 from orchestrator.searches import ItemSearcher, Search, plan
 from orchestrator.trace import Trace, reason
-from orchestrator.types import Modality, RowHit, VectorStore
+from orchestrator.types import Modality, RowHit
 
 __all__ = ["Retrieved", "Retriever"]
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 
+from orchestrator.ports import VectorStore
 from orchestrator.trace import Trace
-from orchestrator.types import FloatArray, VectorStore
+from orchestrator.types import FloatArray
 
 __all__ = ["RowVectors"]
 

@@ -14,12 +14,12 @@ from orchestrator.embed import Embedder
 from orchestrator.expand import Expander
 from orchestrator.hop import Hopper
 from orchestrator.personalise import Personaliser
+from orchestrator.ports import Encoder, VectorStore
 from orchestrator.refine import Refiner
 from orchestrator.rerank import Reranker
 from orchestrator.retrieve import Retriever
 from orchestrator.row_vectors import RowVectors
 from orchestrator.transcribe import Transcriber
-from orchestrator.types import Encoder, VectorStore
 
 __all__ = ["Runtime"]
 

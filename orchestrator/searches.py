@@ -21,8 +21,9 @@ from orchestrator.compose import QueryVector
 from orchestrator.deadlines import Deadline
 from orchestrator.errors import SensoriumError
 from orchestrator.filters import exclude_items
+from orchestrator.ports import VectorStore
 from orchestrator.trace import Trace, reason
-from orchestrator.types import FloatArray, Modality, RowHit, Space, VectorStore
+from orchestrator.types import FloatArray, Modality, RowHit, Space
 
 __all__ = ["MAX_REPEATS", "ItemSearcher", "Search", "plan"]
 

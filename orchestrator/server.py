@@ -16,12 +16,12 @@ from threadpoolctl import threadpool_limits
 from media import Limits
 from orchestrator.errors import ConfigurationError
 from orchestrator.grpc_server import GrpcServer
+from orchestrator.ports import ItemStore
 from orchestrator.rest.app import build_app
 from orchestrator.rest.files import Files
 from orchestrator.service import Service
 from orchestrator.settings import ApiSettings
 from orchestrator.tls import tls_of
-from orchestrator.types import ItemStore
 
 __all__ = ["Ports", "serve"]
 

@@ -42,18 +42,13 @@ from orchestrator.lineup import Served
 from orchestrator.logs import describe
 from orchestrator.metrics import Metrics
 from orchestrator.pipeline import Pipeline
+from orchestrator.ports import CatalogueWriter, VectorStore
 from orchestrator.release_watch import ReleaseWatch
 from orchestrator.settings import AccessSettings, TracingSettings
 from orchestrator.spans import Tracing
 from orchestrator.status import is_ready, status_message
 from orchestrator.trace import Trace
-from orchestrator.types import (
-    CatalogueItem,
-    CatalogueWriter,
-    ItemDraft,
-    Modality,
-    VectorStore,
-)
+from orchestrator.types import CatalogueItem, ItemDraft, Modality
 from orchestrator.wire import (
     draft_from_message,
     item_message,

@@ -10,8 +10,9 @@ from typing import TypeVar
 from orchestrator.access.caller import Caller
 from orchestrator.errors import SensoriumError
 from orchestrator.lineup import Served
+from orchestrator.ports import ItemStore, VectorStore
 from orchestrator.release_wire import release_messages
-from orchestrator.types import ItemStore, Modality, VectorStore
+from orchestrator.types import Modality
 from sensorium.v1 import sensorium_pb2 as pb
 
 __all__ = ["is_ready", "status_message"]

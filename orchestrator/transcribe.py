@@ -11,9 +11,10 @@ from media import Kind, Modality
 from orchestrator.classify import ClassifiedPart
 from orchestrator.deadlines import Deadline
 from orchestrator.embed import Cutter, Embedder
+from orchestrator.ports import Encoder, ItemStore
 from orchestrator.settings import TranscribeSettings
 from orchestrator.trace import Trace
-from orchestrator.types import Embedding, Encoder, ItemStore
+from orchestrator.types import Embedding
 
 __all__ = ["Heard", "Transcriber"]
 

@@ -16,9 +16,10 @@ from orchestrator.access.caller import EVERYONE
 from orchestrator.calibrate import EmbeddingSet
 from orchestrator.errors import UnavailableError
 from orchestrator.follow import Follower
+from orchestrator.ports import Encoder
 from orchestrator.runtime import Runtime
 from orchestrator.settings import AdmissionSettings, CacheSettings
-from orchestrator.types import Embedding, Encoder, FloatArray, RowHit, Space
+from orchestrator.types import Embedding, FloatArray, RowHit, Space
 from releases.state import change_state
 from sensorium.v1 import sensorium_pb2 as pb
 

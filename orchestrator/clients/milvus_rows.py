@@ -105,8 +105,8 @@ def to_hits(hits: Any, metric: str) -> list[RowHit]:
     """
     is_cosine = metric == "COSINE"
     found = []
-    for row_id, score, hit in zip(hits.ids, hits.distances, hits, strict=True):
-        of_item, modality, media_index, segment = row_id.rsplit("/", 3)
+    for primary_key, score, hit in zip(hits.ids, hits.distances, hits, strict=True):
+        of_item, modality, media_index, segment = primary_key.rsplit("/", 3)
         fields = dict.__getitem__(hit, "entity")
         found.append(
             RowHit(

@@ -15,7 +15,8 @@ from starlette.responses import FileResponse, Response
 
 from media import Kind, Limits, MediaError, Modality, kind_of, thumbnail
 from orchestrator.errors import DeadlineError, NotFoundError
-from orchestrator.types import CatalogueItem, ItemStore, MediaInfo
+from orchestrator.ports import ItemStore
+from orchestrator.types import CatalogueItem, MediaInfo
 
 __all__ = ["Files"]
 

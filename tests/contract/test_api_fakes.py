@@ -15,7 +15,7 @@ from orchestrator.clients.milvus import VectorStore as RealVectorStore
 from orchestrator.clients.triton import TritonClient
 from orchestrator.feedback import FeedbackStore
 from orchestrator.guarded import GuardedEncoder, GuardedStore
-from orchestrator.types import CatalogueWriter, Encoder, ItemStore, VectorStore
+from orchestrator.ports import CatalogueWriter, Encoder, ItemStore, VectorStore
 
 CASES = [
     (protocol, cls, name)

@@ -46,6 +46,7 @@ MAY: dict[str, tuple[str, ...]] = {
     "orchestrator": ("media", "sensorium", "releases", "kernels"),
     "indexing": (
         "media",
+        "orchestrator.ports",
         "orchestrator.types",
         "orchestrator.errors",
         "orchestrator.clients",
@@ -75,7 +76,7 @@ MAY: dict[str, tuple[str, ...]] = {
 RINGS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"types", "settings", "feedback", "watched_file"}),
-    frozenset({"query", "spans"}),
+    frozenset({"ports", "query", "spans"}),
     frozenset(
         {
             "trace",

@@ -9,6 +9,7 @@ import pytest
 
 from cli.swap_load import Load
 from cli.swap_variants import other_fusion, other_precision
+from releases.errors import ReleaseError
 from sensorium.v1 import sensorium_pb2 as pb
 
 QUERY = ("text", 0)
@@ -82,3 +83,6 @@ def test_the_swapped_sets_differ_in_what_they_are_named_after(
     assert (made / "encode_text" / "3" / "model.onnx").read_text() == other
     assert (own / "encode_text" / "2" / "model.onnx").read_text() == served
     assert sorted(path.name for path in (own / "encode_text").iterdir()) == ["2", "config.pbtxt"]
+    (graphs / f"{other}.onnx").unlink()
+    with pytest.raises(ReleaseError, match="make models"):
+        other_precision(own, tmp_path / "home", tmp_path / "r4")

@@ -1,12 +1,11 @@
-"""The gate on a clock of its own: bounds, no place lost, early refusals, and what a flood does to others."""
+"""The gate on a clock of its own: bounds, no place lost, and what a flood does to others."""
 
 import asyncio
 import random
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import pytest
+from gate_house import SMALL, TEXT, VIDEO, House, house, refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,91 +16,6 @@ from orchestrator.gate import Gate
 from orchestrator.query import Priority
 from orchestrator.settings import AdmissionSettings, ModalityAdmission
 from orchestrator.trace import Trace
-
-TEXT, VIDEO = Modality.TEXT, Modality.VIDEO
-
-
-class House:
-    """A gate, a clock that stands still, and callers that stay inside until they are let go."""
-
-    def __init__(self, admission: AdmissionSettings) -> None:
-        self.now_s = 1000.0
-        self.gate = Gate(admission, lambda: self.now_s)
-        self.outcomes: Counter[str] = Counter()
-        self.gate.listener = lambda _modality, _waited_s, outcome: self.outcomes.update([outcome])
-        self.inside: list[asyncio.Task[None]] = []
-        self.served: list[str] = []
-        self._leave: dict[asyncio.Task[None], asyncio.Event] = {}
-
-    async def come(
-        self,
-        user: str = "",
-        modality: Modality = TEXT,
-        priority: Priority = Priority.INTERACTIVE,
-        deadline_s: float = 3600.0,
-    ) -> asyncio.Task[None]:
-        event = asyncio.Event()
-
-        async def visit() -> None:
-            mine = asyncio.current_task()
-            assert mine is not None
-            async with self.gate.enter([modality], user, priority, Trace(), Deadline(deadline_s)):
-                self.inside.append(mine)
-                self.served.append(user)
-                try:
-                    await event.wait()
-                finally:
-                    self.inside.remove(mine)
-
-        task = asyncio.create_task(visit())
-        self._leave[task] = event
-        await self.settle()
-        return task
-
-    async def let_go(self, task: asyncio.Task[None], after_s: float = 0.0) -> None:
-        self.now_s += after_s
-        self._leave[task].set()
-        await self.settle()
-
-    async def settle(self) -> None:
-        for _ in range(6):
-            await asyncio.sleep(0)
-
-    async def close(self) -> None:
-        for task in self._leave:
-            task.cancel()
-        await asyncio.gather(*self._leave, return_exceptions=True)
-
-
-def lane(max_concurrent: int, max_waiting: int, cost: float = 1) -> ModalityAdmission:
-    return ModalityAdmission(max_concurrent=max_concurrent, max_waiting=max_waiting, cost=cost)
-
-
-SMALL = AdmissionSettings(
-    max_concurrent=3,
-    max_waiting=5,
-    max_wait_s=3600,
-    text=lane(3, 4),
-    image=lane(2, 3, 2),
-    audio=lane(1, 2, 8),
-    video=lane(1, 2, 8),
-)
-
-
-@asynccontextmanager
-async def house(admission: AdmissionSettings = SMALL) -> AsyncIterator[House]:
-    made = House(admission)
-    try:
-        yield made
-    finally:
-        await made.close()
-
-
-def refusal(task: asyncio.Task[None]) -> OverloadedError:
-    error = task.exception() if task.done() else None
-    assert isinstance(error, OverloadedError), error
-    return error
-
 
 # ---- bounds ----
 
@@ -234,82 +148,6 @@ async def test_interactive_goes_before_batch() -> None:
         assert (day in inn.inside, night in inn.inside) == (True, False)
         await inn.let_go(day)
         assert night in inn.inside
-
-
-# ---- waits that would be too long ----
-
-
-async def filled(inn: House, held_s: float) -> None:
-    """All places taken, after some searches that each held theirs for ``held_s``."""
-    for _ in range(5):
-        await inn.let_go(await inn.come(), after_s=held_s)
-    for _ in range(inn.gate._settings.max_concurrent):
-        await inn.come()
-
-
-async def test_a_wait_beyond_the_deadline_is_refused_at_once_with_the_time_to_come_back() -> None:
-    async with house(AdmissionSettings(max_concurrent=2, max_waiting=50, max_wait_s=3600)) as inn:
-        await filled(inn, held_s=1.0)
-        for _ in range(9):
-            await inn.come()
-        # Nine wait and two places turn over in 1 s: about 5 s, and then 1 s of work.
-        assert inn.gate.waiting == 9
-        refused = refusal(await inn.come(deadline_s=4.0))
-        assert refused.limit.startswith("deadline=")
-        assert 3.0 <= refused.retry_after_s <= 7.0
-        assert not (await inn.come(deadline_s=8.0)).done()
-        assert inn.outcomes["deadline"] == 1
-
-
-async def test_a_wait_beyond_the_servers_own_bound_is_refused() -> None:
-    async with house(AdmissionSettings(max_concurrent=1, max_waiting=50, max_wait_s=3)) as inn:
-        await filled(inn, held_s=1.0)
-        waiting = [await inn.come() for _ in range(10)]
-        refused = [task for task in waiting if task.done()]
-        assert 1 <= inn.gate.waiting <= 4
-        assert len(refused) + inn.gate.waiting == 10
-        assert {refusal(task).limit for task in refused} == {"max_wait_s=3"}
-
-
-async def test_who_has_waited_too_long_is_turned_away() -> None:
-    async with house(AdmissionSettings(max_concurrent=1, max_wait_s=0.02)) as inn:
-        await inn.come()
-        late = await inn.come()
-        await asyncio.wait([late], timeout=5)
-        assert refusal(late).limit == "max_wait_s=0.02"
-        assert inn.gate.waiting == 0
-        assert inn.outcomes["wait"] == 1
-
-
-async def test_whoever_need_not_wait_is_let_in_whatever_is_expected() -> None:
-    async with house(AdmissionSettings(max_concurrent=2)) as inn:
-        await inn.let_go(await inn.come(), after_s=500.0)
-        assert (await inn.come(deadline_s=0.5)) in inn.inside
-
-
-async def test_an_estimate_fades_so_that_a_bad_minute_is_forgotten() -> None:
-    async with house(AdmissionSettings(max_concurrent=1, max_waiting=50, max_wait_s=10)) as inn:
-        await inn.let_go(await inn.come(), after_s=100.0)
-        await inn.come()
-        refusal(await inn.come())
-        inn.now_s += 300.0
-        assert not (await inn.come()).done()
-
-
-@pytest.mark.parametrize("left", [True, False])
-async def test_a_caller_that_left_early_does_not_make_searches_look_short(left: bool) -> None:
-    async with house(AdmissionSettings(max_concurrent=1, max_wait_s=3600)) as inn:
-        await inn.let_go(await inn.come(), after_s=8.0)
-        for _ in range(30):
-            short = await inn.come()
-            if left:
-                short.cancel()
-                await inn.settle()
-            else:
-                await inn.let_go(short, after_s=0.0)
-        await inn.come()
-        late = await inn.come(deadline_s=5.0)
-        assert late.done() is left
 
 
 def test_the_listener_hears_every_end_once() -> None:
