@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Sequence
 
 from benchmarks.load import Sample, run_load
@@ -10,10 +11,12 @@ from sensorium import connect
 from sensorium.v1 import sensorium_pb2 as pb
 from sensorium.v1 import sensorium_pb2_grpc as rpc
 
-__all__ = ["alone", "burst", "own_share", "search_request"]
+__all__ = ["alone", "burst", "freed_after", "own_share", "search_request"]
 
 SEARCH = "/sensorium.v1.Sensorium/Search"
 CALL_TIMEOUT_S = 30.0
+LEAD_S = 0.03
+"""By which the caller who waits comes before the other leaves."""
 
 
 def search_request(modality: str, payload: bytes) -> pb.SearchRequest:
@@ -54,3 +57,28 @@ def alone(target: str, modality: str, payloads: Sequence[bytes]) -> dict[str, fl
         "searches": float(len(rows)),
         **{f"stage {name}": statistics.median(values) for name, values in stages.items()},
     }
+
+
+def freed_after(target: str, modality: str, payload: bytes, after_s: Sequence[float]) -> list[float]:
+    """Milliseconds from when a caller leaves a search until the one who waits for its place has it.
+
+    The system must have one place. A search is left so many seconds after it was sent, for each of
+    ``after_s``; those that had been answered by then are left out. Both ways of the waiting request over the
+    network count, so this is the most that it can have been.
+    """
+    freed: list[float] = []
+    with connect.channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        stub = rpc.SensoriumStub(channel)  # type: ignore[no-untyped-call]
+        for seconds in after_s:
+            leaving = stub.Search.future(search_request(modality, payload), timeout=CALL_TIMEOUT_S)
+            time.sleep(max(seconds - LEAD_S, 0.0))
+            waiting = stub.Search.future(search_request("text", b"a frog"), timeout=CALL_TIMEOUT_S)
+            time.sleep(LEAD_S)
+            left_s = time.perf_counter()
+            is_under_way = leaving.cancel()
+            answer = waiting.result()
+            took_ms = (time.perf_counter() - left_s) * 1000
+            if is_under_way:
+                admitted_ms = next(stage.ms for stage in answer.stages if stage.stage == "admit")
+                freed.append(took_ms - (answer.total_ms - admitted_ms))
+    return freed

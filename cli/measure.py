@@ -5,6 +5,7 @@ python -m cli.measure relevance [--split test] [--options rerank=false,...] [--q
 python -m cli.measure standing [--out reports]
 python -m cli.measure speed [--rounds 3] [--out reports]
 python -m cli.measure latency
+python -m cli.measure leaving
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import itertools
 import json
 import shutil
+import statistics
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -47,6 +49,7 @@ NO_CACHE = {
     "SENSORIUM_ADMISSION__MAX_WAIT_S": "30",
 }
 TEXTS = 200
+ONE_PLACE = {**NO_CACHE, "SENSORIUM_ADMISSION__MAX_CONCURRENT": "1"}
 ALONE, WARM_UP = 60, 5
 PRODUCTS = 720
 """Generated items: some five for each shape in each colour, so that compositions have answers."""
@@ -206,6 +209,23 @@ def latency() -> int:
     return 0
 
 
+def leaving() -> int:
+    """How soon the place of a search is free whose caller has left, in whatever stage, as JSON."""
+    from benchmarks.payloads import choose
+    from benchmarks.searches import alone, freed_after
+    from media import Modality
+
+    home = load_settings().home.absolute()
+    manifest = demo_manifest(home)
+    clip = choose(manifest).of(Modality.VIDEO)
+    with indexed(home / "measure" / "lite", home, manifest, ONE_PLACE) as stack:
+        whole_s = alone(stack.target, "video", [clip] * WARM_UP)["total_ms"] / 1000
+        freed = freed_after(stack.target, "video", clip, [whole_s * n / ALONE for n in range(1, ALONE + 1)])
+    figures = {"left": len(freed), "median_ms": statistics.median(freed), "worst_ms": max(freed)}
+    console.print_json(json.dumps({**figures, "a whole search_ms": whole_s * 1000}))
+    return 0
+
+
 def served_models() -> dict[str, dict[str, Path]]:
     """Model files that are served: by precision, then by modality."""
     released = json.loads((REPOSITORY / "embedding.json").read_text())["models"]
@@ -249,7 +269,7 @@ def fp32_repository(folder: Path) -> Path:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m cli.measure", description="Measure relevance or speed.")
-    parser.add_argument("what", choices=("relevance", "standing", "speed", "latency"))
+    parser.add_argument("what", choices=("relevance", "standing", "speed", "latency", "leaving"))
     parser.add_argument("--out", type=Path, default=Path("reports"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--split", choices=("train", "validation", "test"), default="test")
@@ -267,6 +287,7 @@ def main() -> int:
         "standing": lambda: standing(arguments.out),
         "speed": lambda: speed(arguments.rounds, arguments.out),
         "latency": latency,
+        "leaving": leaving,
     }
     return exit_code(measure[arguments.what])
 
