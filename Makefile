@@ -62,9 +62,10 @@ triton: env ## the Triton server and the environment of its Python steps
 catalogue: env ## the stamps (Debian package), or the generated catalogue where they cannot be had
 	@$(BIN)/python -m cli.catalogues
 
-export-reference: env catalogue models ## the graphs of `reference` at true size with random weights, as far as gates, INT8 and a table (by hand: an hour)
-	@$(BIN)/python -m export --profile reference --random-init
+export-reference: env-test catalogue models ## the graphs of `reference` at true size with random weights: gates, INT8, Q/DQ for TensorRT, tables (by hand: an hour)
+	@$(BIN)/python -m export --profile reference --random-init --target tensorrt-graphs
 	@$(BIN)/python -m export report --profile reference --random-init
+	@$(BIN)/python -m export report --profile reference --random-init --target tensorrt-graphs
 
 models: env catalogue ## checkpoints -> ONNX -> INT8 -> gates -> model_repository/
 	@$(BIN)/python -m export --profile lite

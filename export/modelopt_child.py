@@ -8,6 +8,7 @@ process: the CPU's INT8 step, which uses the same quantiser, must not share one 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader
 
 from export.external import write_graph
+from export.ranges import nodes_beyond
 
 __all__ = ["main"]
 
@@ -75,10 +77,12 @@ def main(request: Path) -> None:
         str(chosen),
         low_precision_type="fp16",
         keep_io_types=True,
-        nodes_to_exclude=asked["fp32_nodes"],
+        nodes_to_exclude=[
+            *asked["fp32_nodes"],
+            *(f"{re.escape(name)}$" for name in nodes_beyond(chosen, feeds)),
+        ],
         op_types_to_exclude=asked["fp32_operators"],
-        # nodes that see values too large for FP16 stay FP32 by themselves
-        calibration_data=asked["ranges"],
+        data_max=np.inf,  # ModelOpt need not look for values beyond it
     )
     write_graph(mixed, target, beside)
 

@@ -28,12 +28,10 @@ from export.tensorrt_rules import violations
 
 __all__ = ["MODULES", "PACKAGES", "chosen_nodes", "write_plain", "write_qdq"]
 
-MODULES = ("external", "modelopt_child", "qdq", "tensorrt_rules")
+MODULES = ("external", "modelopt_child", "qdq", "ranges", "tensorrt_rules")
 """Modules of this room that make the graph."""
 PACKAGES = ("nvidia-modelopt", "onnx", "onnx-graphsurgeon", "onnxconverter-common", "onnxruntime", "onnxslim")
 _TIMEOUT_S = 3600.0
-# Inputs whose every intermediate value is held in memory, to find those too large for FP16 (a clip: 2 GB).
-_RANGES, _RANGES_BYTES = 4, 2 << 20
 _REPORTED = 2000  # characters of what ModelOpt said last
 
 
@@ -67,16 +65,14 @@ def write_qdq(
         _cast_bytes(model.graph)
         nodes = chosen_nodes(model.graph, recipe)
         write_graph(model, folder / "source.onnx", beside)
-        for place, some in (("feeds", feeds), ("ranges", _few(feeds))):
-            (folder / place).mkdir()
-            for number, feed in enumerate(some):
-                np.savez(folder / place / f"{number:06}.npz", allow_pickle=False, **feed)
+        (folder / "feeds").mkdir()
+        for number, feed in enumerate(feeds):
+            np.savez(folder / "feeds" / f"{number:06}.npz", allow_pickle=False, **feed)
         request = {
             "source": str(folder / "source.onnx"),
             "target": str(folder / "target.onnx"),
             "beside": beside,
             "feeds": str(folder / "feeds"),
-            "ranges": str(folder / "ranges"),
             "method": recipe.method,
             "operators": list(recipe.operators),
             "names": nodes,
@@ -126,11 +122,6 @@ def _run(request: Path, timeout_s: float) -> None:
         if "No module named 'modelopt'" in done.stderr:
             raise QdqError("ModelOpt is not installed: pip install -e '.[tensorrt]' -c constraints.txt")
         raise QdqError(f"ModelOpt failed: {(done.stderr or done.stdout)[-_REPORTED:].strip()}")
-
-
-def _few(feeds: Sequence[Feed]) -> Sequence[Feed]:
-    size = sum(array.nbytes for array in feeds[0].values())
-    return feeds[: max(1, min(_RANGES, _RANGES_BYTES // size))]
 
 
 def _cast_bytes(graph: onnx.GraphProto) -> None:

@@ -37,7 +37,7 @@ __all__ = ["MODULES", "integer_share", "quantize"]
 MODULES = ("external", "quantize", "rows")
 """What an INT8 graph depends on of this package, for the fingerprint of the step."""
 
-_STATIC_OPERATORS = ["Conv", "Clip", "Add", "Gemm", "MatMul"]
+_STATIC_OPERATORS = ["Conv", "Clip", "Relu", "Add", "Gemm", "MatMul"]
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
