@@ -27,6 +27,7 @@ from transformers.audio_utils import mel_filter_bank
 
 from export.architectures import siglip
 from export.architectures.checkpoints import read_checkpoint
+from export.errors import WeightsError
 
 __all__ = ["ClapSound", "build", "state", "words"]
 
@@ -127,26 +128,19 @@ def build(config: Mapping[str, Any]) -> ClapSound:
 
 def state(files: Mapping[str, Path], config: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """``weights`` and ``tokenizer``: of ClapModel; ``text_weights`` and ``text_tokenizer``: of the profile's
-    text encoder, a SiglipModel. The words are read by both."""
+    text encoder, a SiglipModel. The words are read by both. Raises WeightsError."""
     checkpoint = read_checkpoint(files["weights"])
-    found = {
-        f"clap.{name}": tensor
-        for name, tensor in checkpoint.items()
-        if name.startswith(("audio_model.", "audio_projection."))
-    }
+    sounds = _of(checkpoint, ("audio_model.", "audio_projection."), build(config).clap)
+    found = {f"clap.{name}": tensor for name, tensor in sounds.items()}
     known = ClapTextConfig(**config["text"])
     known._attn_implementation = "eager"
     tower: nn.Module = ClapTextModelWithProjection(known)
-    tower.eval()
-    tower.load_state_dict(
-        {
-            name: each
-            for name, each in checkpoint.items()
-            if name.startswith(("text_model.", "text_projection."))
-        }
-    )
-    text = siglip.build(config["siglip"]).eval()
-    text.load_state_dict(siglip.state({"weights": files["text_weights"]}, config["siglip"]))
+    text = siglip.build(config["siglip"])
+    try:
+        tower.eval().load_state_dict(_of(checkpoint, ("text_model.", "text_projection."), tower))
+        text.eval().load_state_dict(siglip.state({"weights": files["text_weights"]}, config["siglip"]))
+    except RuntimeError as error:
+        raise WeightsError(f"the texts that name sounds: {error}") from error
     ids, mask = _tokens(files["tokenizer"], known.pad_token_id or 0)
     plain, there = _tokens(files["text_tokenizer"], 0)
     with torch.inference_mode():
@@ -158,6 +152,20 @@ def state(files: Mapping[str, Path], config: Mapping[str, Any]) -> dict[str, tor
 
 
 _OWN = ("top", "text_width", "siglip", "text")
+_TABLES = ("position_ids", "token_type_ids", "relative_position_index")
+"""Constants that transformers computes: which of them are in a file depends on the version that wrote it."""
+
+
+def _of(
+    checkpoint: Mapping[str, torch.Tensor], prefixes: tuple[str, ...], module: nn.Module
+) -> dict[str, torch.Tensor]:
+    """The tensors of a part of the checkpoint, with the tables of the module that reads them."""
+    tables = {name: table for name, table in module.state_dict().items() if name.endswith(_TABLES)}
+    return tables | {
+        name: tensor
+        for name, tensor in checkpoint.items()
+        if name.startswith(prefixes) and not name.endswith(_TABLES)
+    }
 
 
 def _tokens(path: Path, padding: int) -> tuple[torch.Tensor, torch.Tensor]:

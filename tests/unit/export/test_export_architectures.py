@@ -27,6 +27,7 @@ from transformers import (
 
 from export.architectures import bert, clap, clip_vision, siglip, slowfast, wav2vec2
 from export.encoded import graphs_of
+from export.errors import WeightsError
 from export.graphs import export_graph
 from export.parity import check_parity
 from export.profile import load_profile
@@ -244,8 +245,15 @@ def test_clap_carries_a_sound_into_the_texts_space_by_words() -> None:
     assert not named[0, 24:].any()
 
 
-def test_words_are_read_by_both_towers(tmp_path: Path) -> None:
-    """A whole small checkpoint of each: every tensor finds its place, the bank is what the towers say."""
+_TABLES = ("position_ids", "token_type_ids", "relative_position_index")
+
+
+@pytest.mark.parametrize("tables", [True, False])
+def test_words_are_read_by_both_towers(tables: bool, tmp_path: Path) -> None:
+    """A whole small checkpoint of each: every tensor finds its place, the bank is what the towers say.
+
+    Files of other versions of transformers have none of its constant tables, or some.
+    """
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "dog": 1, "barking": 2}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.save(str(tmp_path / "tokenizer.json"))
@@ -260,7 +268,11 @@ def test_words_are_read_by_both_towers(tmp_path: Path) -> None:
             vision_config={**TOWER, "image_size": 32, "patch_size": 16},
         )
     )
-    torch.save(whole.state_dict(), tmp_path / "clap.bin")
+    written = {
+        name: each for name, each in whole.state_dict().items() if tables or not name.endswith(_TABLES)
+    }
+    assert len(written) < len(whole.state_dict()) or tables
+    torch.save(written, tmp_path / "clap.bin")
     save_file(texts.state_dict(), tmp_path / "siglip.safetensors")
     files = {
         "weights": tmp_path / "clap.bin",
@@ -277,3 +289,11 @@ def test_words_are_read_by_both_towers(tmp_path: Path) -> None:
     expected = torch.nn.functional.normalize(_ready(plain)(torch.tensor([[1, 2]]), mask), dim=-1)
     torch.testing.assert_close(encoder.texts[:1], expected, atol=1e-5, rtol=0)
     assert float(encoder.scale) == pytest.approx(whole.logit_scale_a.detach().exp().item())
+    there = {name: each for name, each in encoder.clap.state_dict().items() if name.endswith(_TABLES)}
+    assert there
+    for name, table in there.items():
+        torch.testing.assert_close(table, whole.state_dict()[name], atol=0, rtol=0)
+    del written["text_projection.linear1.weight"]
+    torch.save(written, tmp_path / "clap.bin")
+    with pytest.raises(WeightsError, match=r"text_projection\.linear1\.weight"):
+        clap.state(files, SOUND)
