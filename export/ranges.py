@@ -46,7 +46,7 @@ def nodes_beyond(source: Path, feeds: Iterable[Feed], limit: float = LIMIT) -> l
     path = source.with_name(f"{source.stem}-watched.onnx")
     try:
         onnx.save_model(model, str(path))
-        session = open_session(path, len(os.sched_getaffinity(0)), exact=True)
+        session = open_session(path, len(os.sched_getaffinity(0)), exact=True, in_order=True)
         largest = np.zeros(len(watched))
         for feed in feeds:
             values = session.run(list(watched), feed)
@@ -71,13 +71,24 @@ def _floats(model: onnx.ModelProto) -> list[str]:
 
 
 def _watch(graph: onnx.GraphProto, names: list[str]) -> dict[str, str]:
-    """Give the largest magnitude of every value besides; returns new output -> value."""
+    """Give the largest magnitude of every value instead of what is given; returns new output -> value."""
     watched = {f"largest of {name}": name for name in names}
-    for output, name in watched.items():
-        magnitude = f"magnitude of {name}"
-        graph.node.append(helper.make_node("Abs", [name], [magnitude], name=magnitude))
-        # an empty value can only be reduced if its dimensions are kept
-        graph.node.append(helper.make_node("ReduceMax", [magnitude], [output], name=output, keepdims=1))
-        graph.output.append(helper.make_empty_tensor_value_info(output))
-    del graph.output[: len(graph.output) - len(watched)]
+    outputs = {name: output for output, name in watched.items()}
+    order: list[onnx.NodeProto] = []
+
+    def look(made: Iterable[str]) -> None:
+        for name in made:
+            if name in outputs:
+                magnitude, largest = f"magnitude of {name}", outputs[name]
+                order.append(helper.make_node("Abs", [name], [magnitude], name=magnitude))
+                # an empty value can only be reduced if its dimensions are kept
+                order.append(helper.make_node("ReduceMax", [magnitude], [largest], name=largest, keepdims=1))
+
+    look(each.name for each in graph.input)
+    for node in graph.node:
+        order.append(node)
+        look(node.output)
+    del graph.node[:], graph.output[:]
+    graph.node.extend(order)
+    graph.output.extend(helper.make_empty_tensor_value_info(output) for output in watched)
     return watched

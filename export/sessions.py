@@ -16,10 +16,13 @@ from export.samples import Feed, Sample
 __all__ = ["batches", "open_session", "run_all", "stack"]
 
 
-def open_session(path: Path, threads: int, exact: bool = False) -> onnxruntime.InferenceSession:
+def open_session(
+    path: Path, threads: int, exact: bool = False, in_order: bool = False
+) -> onnxruntime.InferenceSession:
     """A CPU session with a bounded number of threads that do not spin between calls.
 
-    ``exact`` computes pairs of Q and DQ as the graph has them, in place of this processor's integer kernels.
+    ``exact`` computes pairs of Q and DQ as the graph has them, in place of this processor's integer kernels;
+    ``in_order`` computes a node as soon as it can be, the first in the graph first.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -27,6 +30,8 @@ def open_session(path: Path, threads: int, exact: bool = False) -> onnxruntime.I
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if exact:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
+    if in_order:
+        options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -83,3 +85,46 @@ def test_a_value_whose_type_nobody_knows_is_an_error(tmp_path: Path) -> None:
     onnx.save(model, str(tmp_path / "g.onnx"))
     with pytest.raises(QdqError, match="no type can be told of 1 values, the first: w"):
         nodes_beyond(tmp_path / "g.onnx", [_row(1.0)])
+
+
+_CHAIN, _VALUES = 60, 2_000_000
+_GROWTH = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from export.ranges import nodes_beyond
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+feeds = [{"x": np.ones(%d, np.float32)}]
+before = peak()
+assert len(nodes_beyond(Path(sys.argv[1]), feeds, limit=1.5)) == %d
+print(peak() - before)
+"""
+
+
+def test_values_are_not_kept_after_they_were_looked_at(tmp_path: Path) -> None:
+    """60 values of 8 MB, each read once: 480 MB, if all were held to the end."""
+    nodes = [
+        helper.make_node("Add", [f"v{i}" if i else "x", "one"], [f"v{i + 1}"], name=f"add{i}")
+        for i in range(_CHAIN)
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "chain",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])],
+        [helper.make_tensor_value_info(f"v{_CHAIN}", TensorProto.FLOAT, ["n"])],
+        [numpy_helper.from_array(np.array(1, np.float32), "one")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, str(tmp_path / "chain.onnx"))
+    program = _GROWTH % (_VALUES, _CHAIN)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "chain.onnx")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert int(done.stdout) < 200e6
