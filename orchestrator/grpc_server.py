@@ -38,6 +38,7 @@ RELEASE_METADATA_KEY = "x-sensorium-release"
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _caller: ContextVar[Caller] = ContextVar("caller")
+_METADATA_BYTES = 16 << 10
 _HEALTH = ("Probe", "WatchHealth")
 """How the server is, it says at any time."""
 _NAME = pb.DESCRIPTOR.services_by_name["Sensorium"].full_name
@@ -53,6 +54,8 @@ class GrpcServer:
             options=[
                 ("grpc.max_receive_message_length", settings.max_request_bytes),
                 ("grpc.max_send_message_length", settings.max_request_bytes),
+                # From this size on grpc turns calls away at random: by default 8 KiB, a whole credential
+                ("grpc.max_metadata_size", _METADATA_BYTES),
                 # Without it a second server on the port would silently share its calls.
                 ("grpc.so_reuseport", 0),
             ],

@@ -181,6 +181,16 @@ async def test_credentials_that_are_not_good(guarded: Guarded) -> None:
         assert await code(call) is grpc.StatusCode.UNAUTHENTICATED, what
 
 
+async def test_a_long_token_is_taken_every_time(guarded: Guarded) -> None:
+    """grpc turns calls away at random from a size of metadata on: it must be above that of any credential."""
+    room = 8192 - len(guarded.door.issuer.token(groups=""))
+    token = guarded.door.issuer.token(groups="x" * (room * 3 // 4 - 2))
+    assert 8180 < len(token) <= 8192
+    for _ in range(40):
+        call = calls(guarded.channel, md(token))["/sensorium.v1.Sensorium/GetStatus"]
+        assert await code(call) is grpc.StatusCode.OK
+
+
 async def test_two_headers_are_refused_whichever_is_good(guarded: Guarded) -> None:
     good, bad = f"Bearer {guarded.door.key()}", "Bearer x"
     for first, second in ((good, bad), (bad, good), (good, good)):
