@@ -28,7 +28,7 @@ from export.tensorrt_rules import violations
 
 __all__ = ["MODULES", "PACKAGES", "chosen_nodes", "write_plain", "write_qdq"]
 
-MODULES = ("external", "modelopt_child", "qdq", "ranges", "tensorrt_rules")
+MODULES = ("external", "modelopt_child", "qdq", "ranges", "sessions", "tensorrt_rules")
 """Modules of this room that make the graph."""
 PACKAGES = ("nvidia-modelopt", "onnx", "onnx-graphsurgeon", "onnxconverter-common", "onnxruntime", "onnxslim")
 _TIMEOUT_S = 3600.0
