@@ -23,7 +23,7 @@ from export.sessions import open_session
 __all__ = ["LIMIT", "nodes_beyond"]
 
 LIMIT = 512.0
-"""Beyond it neighbours in FP16 are more than a half apart."""
+"""Beyond it neighbours in FP16 are half a unit apart, and more."""
 _FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE)
 
 
@@ -41,7 +41,7 @@ def nodes_beyond(source: Path, feeds: Iterable[Feed], limit: float = LIMIT) -> l
     """
     # tensors in a file beside the graph stay there: shapes are inferred in memory, which ends at 2 GiB
     model = onnx.load(str(source), load_external_data=False)
-    around = {node.name: {*node.input, *node.output} for node in model.graph.node}
+    around = [(node.name, {*node.input, *node.output}) for node in model.graph.node]
     watched = _watch(model.graph, _floats(model))
     path = source.with_name(f"{source.stem}-watched.onnx")
     try:
@@ -53,9 +53,8 @@ def nodes_beyond(source: Path, feeds: Iterable[Feed], limit: float = LIMIT) -> l
             largest = np.maximum(largest, [np.max(value, initial=0.0) for value in values])
     finally:
         path.unlink(missing_ok=True)
-    # what is no number is not within the limit either
-    beyond = {name for name, value in zip(watched.values(), largest, strict=True) if not value <= limit}
-    return [name for name, tensors in around.items() if tensors & beyond]
+    beyond = {name for name, value in zip(watched.values(), largest, strict=True) if value > limit}
+    return [name for name, tensors in around if tensors & beyond]
 
 
 def _floats(model: onnx.ModelProto) -> list[str]:
